@@ -1,0 +1,23 @@
+"""What `keras.ops` cannot say on all three engines.
+
+`scan`: a loop over the leading axis that keeps only its carries for the
+backward pass and recomputes the rest. `vjp`: a vector-Jacobian product that
+may stand inside such a loop and be differentiated again. `KERAS_BACKEND`
+picks the file; nothing outside this folder names a framework.
+"""
+
+import keras
+
+if keras.backend.backend() == "jax":
+    from keras_titans.backend.jax_engine import scan, vjp
+elif keras.backend.backend() == "tensorflow":
+    from keras_titans.backend.tensorflow_engine import scan, vjp
+elif keras.backend.backend() == "torch":
+    from keras_titans.backend.torch_engine import scan, vjp
+else:
+    raise ImportError(
+        "keras_titans runs on the Keras backends 'jax', 'tensorflow' and "
+        f"'torch'. Received: KERAS_BACKEND={keras.backend.backend()!r}."
+    )
+
+__all__ = ["scan", "vjp"]

@@ -1,0 +1,45 @@
+"""The loop and the inner gradient on PyTorch."""
+
+import torch
+from keras import tree
+from torch.utils.checkpoint import checkpoint
+
+
+def scan(step, carry, xs, shared=(), remat=True):
+    """Fold `step(carry, x, shared) -> (carry, y)` over axis 0 of `xs`.
+
+    See `jax_engine.scan` for the arguments. A Python loop: PyTorch's own
+    checkpointing drops what lies between two carries.
+    """
+    if remat and torch.is_grad_enabled():
+        body = _checkpointed(step)
+    else:
+        body = step
+    # One unbind, not n slices: each slice's gradient would be a full array.
+    columns = [x.unbind(0) for x in tree.flatten(xs)]
+    ys = []
+    for row in zip(*columns, strict=True):
+        carry, y = body(carry, tree.pack_sequence_as(xs, list(row)), shared)
+        ys.append(tree.flatten(y))
+        structure = y
+    stacked = [torch.stack(column) for column in zip(*ys, strict=True)]
+    return carry, tree.pack_sequence_as(structure, stacked)
+
+
+def _checkpointed(step):
+    def body(carry, x, shared):
+        return checkpoint(
+            step,
+            carry,
+            x,
+            shared,
+            use_reentrant=False,
+            preserve_rng_state=False,
+        )
+
+    return body
+
+
+def vjp(fn, *primals):
+    """The value of `fn` at `primals`, and its vector-Jacobian product."""
+    return torch.func.vjp(fn, *primals)

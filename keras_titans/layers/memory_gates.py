@@ -1,0 +1,30 @@
+"""The gates of a memory's update rule, one scalar a token and head."""
+
+import keras
+from keras import initializers
+
+
+class MemoryGates(keras.layers.Layer):
+    """A dense map of the token for each gate that the update rule uses."""
+
+    def __init__(self, num_heads, update_rule, slope, **kwargs):
+        super().__init__(**kwargs)
+        self.num_heads = num_heads
+        self.update_rule = update_rule
+        self.slope = slope
+
+    def build(self, input_shape):
+        self.maps = {}
+        for name, start in self.update_rule.initial_logits().items():
+            self.maps[name] = keras.layers.Dense(
+                self.num_heads,
+                bias_initializer=initializers.Constant(start),
+                dtype=self.dtype_policy,
+                name=name,
+            )
+            self.maps[name].build(input_shape)
+
+    def call(self, inputs):
+        """`(batch, tokens, width)` to what `UpdateRule.gates` returns."""
+        logits = {name: dense(inputs) for name, dense in self.maps.items()}
+        return self.update_rule.gates(logits, self.slope)

@@ -1,0 +1,547 @@
+"""The neural long-term memory as a Keras layer."""
+
+import math
+
+import keras
+from keras import constraints
+from keras import initializers
+from keras import ops
+from keras import regularizers
+
+from keras_titans.layers.memory_gates import MemoryGates
+from keras_titans.layers.short_convolution import ShortConvolution
+from keras_titans.layers.stateful_layer import StatefulLayer
+from keras_titans.memory.mlp_memory import MLPMemory
+from keras_titans.memory.objective import SquaredError
+from keras_titans.memory.update_rule import UpdateRule
+from keras_titans.ops import alignment
+from keras_titans.ops.chunk import Memory
+from keras_titans.ops.chunk import Shared
+from keras_titans.ops.sequence import Tokens
+from keras_titans.ops.sequence import fresh_memory
+from keras_titans.ops.sequence import memorize
+from keras_titans.ops.unit import unit
+from keras_titans.validation import check_choice
+from keras_titans.validation import check_positive_integer
+
+
+@keras.saving.register_keras_serializable("keras_titans")
+class NeuralMemory(StatefulLayer):
+    """Titans' neural long-term memory.
+
+    A small network in each head whose weights are updated by gradient descent
+    on every token, in training and at test time. At token `t`, with the
+    key `k_t`, the value `v_t` and the query `q_t`:
+
+        surprise    g_t = grad_W |M(k_t; W') - v_t|^2
+        momentum    S_t = eta_t S_{t-1} - theta_t g_t
+        memory      W_t = (1 - alpha_t) W_{t-1} + S_t
+        read        y_t = M(q_t; W_t)
+
+    `W'` is the anchor. With `anchor="chunk"` it is the memory at the start of
+    the token's chunk, as in the paper (section 3.2). With `anchor="token"` it
+    is the memory just before the token: exactly so for a memory of depth 1
+    and for the last map of a deeper one, whose lower maps stay at the chunk's
+    start. The first diverges where keys of one chunk resemble each other, the
+    second does not. Either is computed a chunk at a time, in matrix products.
+
+    Each call starts from the learned initial memory, unless a state is
+    passed or the layer is stateful. A state that is returned may be
+    continued at any token: pieces of any length equal the whole.
+
+    Args:
+        num_heads: Number of memories, each with its own share of the width.
+        head_dim: Width of each head's queries, keys and values. By default
+            the input's width divided by `num_heads`.
+        network: What is memorised into, a `keras_titans.memory.MemoryNetwork`.
+            By default an `MLPMemory` of `memory_depth` maps.
+        memory_depth: Number of dense maps of the default network (L_M). 1 is
+            a matrix, the associative memory of linear attention.
+        chunk_size: Tokens to a chunk. Part of the model's meaning, not only
+            of its speed, except for depth 1 with `anchor="token"`.
+        anchor: `"token"` or `"chunk"`: see above.
+        update_rule: A `keras_titans.memory.UpdateRule`: the gates.
+        objective: A `keras_titans.memory.Objective`, by default the squared
+            error.
+        kernel_size: Taps of the short causal convolutions after the query,
+            key and value projections. 1 for none.
+        use_bias: Whether the projections have biases. The gates always do.
+        kernel_initializer, bias_initializer: For the projections.
+        memory_initializer: For the initial memory, one matrix
+            `(inputs, heads * outputs)` for each dense map.
+        kernel_regularizer, bias_regularizer, memory_regularizer: Likewise.
+        kernel_constraint, bias_constraint, memory_constraint: Likewise.
+        remat: Whether training recomputes, and does not keep, what the
+            backward pass needs within each chunk.
+        return_state: Whether to return the state after the outputs.
+        stateful: Whether a call starts where the last one ended.
+        **kwargs: `name`, `dtype` and so on, for `keras.layers.Layer`.
+
+    Call arguments:
+        inputs: `(batch, length, width)`, any length.
+        mask: Boolean, `(batch, length)`. A token that is masked changes
+            nothing, wherever it stands.
+        initial_state: A state as returned by an earlier call or by
+            `get_initial_state`.
+        training: Whether the call is one of training. The memory is updated
+            either way.
+        update: Whether the memory is written. If False it is only read.
+        return_surprise: Whether to return, after the outputs, the norm of
+            each token's surprise, `(batch, length, num_heads)`.
+
+    Returns:
+        The outputs `(batch, length, width)` in the compute dtype; where asked
+        for, the surprises; where `return_state`, the state: a dictionary of
+        tensors with the batch on axis 0, float32 (`"phase"`: int32).
+
+    Example:
+
+    ```python
+    import keras
+    import keras_titans
+
+    inputs = keras.Input((None, 64))
+    outputs = keras_titans.layers.NeuralMemory(num_heads=4)(inputs)
+    model = keras.Model(inputs, outputs)
+
+    layer = keras_titans.layers.NeuralMemory(num_heads=4, return_state=True)
+    x = keras.random.normal((2, 100, 64))
+    first, state = layer(x[:, :70])
+    second, state = layer(x[:, 70:], initial_state=state)
+    ```
+
+    References:
+        - [Titans: Learning to Memorize at Test Time](
+            https://arxiv.org/abs/2501.00663), section 3
+    """
+
+    def __init__(
+        self,
+        num_heads,
+        head_dim=None,
+        network=None,
+        memory_depth=2,
+        chunk_size=64,
+        anchor="token",
+        update_rule=None,
+        objective=None,
+        kernel_size=4,
+        use_bias=False,
+        kernel_initializer="glorot_uniform",
+        bias_initializer="zeros",
+        memory_initializer="lecun_normal",
+        kernel_regularizer=None,
+        bias_regularizer=None,
+        memory_regularizer=None,
+        kernel_constraint=None,
+        bias_constraint=None,
+        memory_constraint=None,
+        remat=True,
+        return_state=False,
+        stateful=False,
+        **kwargs,
+    ):
+        super().__init__(return_state=return_state, stateful=stateful, **kwargs)
+        check_positive_integer("num_heads", num_heads)
+        if head_dim is not None:
+            check_positive_integer("head_dim", head_dim)
+        check_positive_integer("memory_depth", memory_depth)
+        check_positive_integer("chunk_size", chunk_size)
+        check_positive_integer("kernel_size", kernel_size)
+        check_choice("anchor", anchor, ("token", "chunk"))
+        self.num_heads = num_heads
+        self.head_dim = head_dim
+        self.network = _revived(network) or MLPMemory(depth=memory_depth)
+        self.memory_depth = memory_depth
+        self.chunk_size = chunk_size
+        self.anchor = anchor
+        self.update_rule = _revived(update_rule) or UpdateRule()
+        self.objective = _revived(objective) or SquaredError()
+        self.kernel_size = kernel_size
+        self.use_bias = use_bias
+        self.kernel_initializer = initializers.get(kernel_initializer)
+        self.bias_initializer = initializers.get(bias_initializer)
+        self.memory_initializer = initializers.get(memory_initializer)
+        self.kernel_regularizer = regularizers.get(kernel_regularizer)
+        self.bias_regularizer = regularizers.get(bias_regularizer)
+        self.memory_regularizer = regularizers.get(memory_regularizer)
+        self.kernel_constraint = constraints.get(kernel_constraint)
+        self.bias_constraint = constraints.get(bias_constraint)
+        self.memory_constraint = constraints.get(memory_constraint)
+        self.remat = remat
+        self.supports_masking = True
+        self._check_recipe()
+
+    def _check_recipe(self):
+        """Options that exclude each other."""
+        rule = self.update_rule
+        if self.anchor == "chunk":
+            if rule.forget_first:
+                raise ValueError(
+                    "Argument `forget_first` of `UpdateRule` needs "
+                    "`anchor='token'`. Received: anchor='chunk'."
+                )
+            return
+        if not self.objective.linear:
+            raise ValueError(
+                "`anchor='token'` needs an objective whose gradient is linear "
+                "in the prediction; use `anchor='chunk'`. Received: "
+                f"objective={self.objective}."
+            )
+        if not self.network.additive_output:
+            raise ValueError(
+                "`anchor='token'` needs a network whose last map is added to "
+                "the output; use `anchor='chunk'`. Received: "
+                f"network={self.network}."
+            )
+        if rule.max_surprise is not None:
+            raise ValueError(
+                "Argument `max_surprise` of `UpdateRule` needs "
+                "`anchor='chunk'`. Received: anchor='token'."
+            )
+
+    def build(self, input_shape):
+        width = self._check_width(input_shape)
+        self._head_dim = self.head_dim or width // self.num_heads
+        inner = self.num_heads * self._head_dim
+        self.query = self._projection(inner, "query")
+        self.key = self._projection(inner, "key")
+        self.value = self._projection(inner, "value")
+        self.output_gate = self._projection(inner, "output_gate")
+        self.gates = MemoryGates(
+            self.num_heads,
+            self.update_rule,
+            self.objective.slope,
+            dtype=self.state_dtype,
+            name="gates",
+        )
+        for layer in (
+            self.query,
+            self.key,
+            self.value,
+            self.output_gate,
+            self.gates,
+        ):
+            layer.build(input_shape)
+        tokens = tuple(input_shape[:2])
+        if self.kernel_size > 1:
+            self.convolution = ShortConvolution(
+                self.kernel_size, dtype=self.dtype_policy, name="convolution"
+            )
+            self.convolution.build((*tokens, 3 * inner))
+        self.output_norm = keras.layers.RMSNormalization(
+            dtype=self.dtype_policy, name="output_norm"
+        )
+        self.output_norm.build((*tokens, self.num_heads, self._head_dim))
+        self.output_projection = self._projection(width, "output")
+        self.output_projection.build((*tokens, inner))
+        self._build_memory()
+        self.build_state(input_shape[0])
+
+    def _projection(self, units, name):
+        return keras.layers.Dense(
+            units,
+            use_bias=self.use_bias,
+            kernel_initializer=self.kernel_initializer.clone(),
+            bias_initializer=self.bias_initializer.clone(),
+            kernel_regularizer=self.kernel_regularizer,
+            bias_regularizer=self.bias_regularizer,
+            kernel_constraint=self.kernel_constraint,
+            bias_constraint=self.bias_constraint,
+            dtype=self.dtype_policy,
+            name=name,
+        )
+
+    def _build_memory(self):
+        shapes = self.network.map_shapes(self._head_dim)
+        self.initial_memory = [
+            self.add_weight(
+                shape=(inputs, self.num_heads * outputs),
+                initializer=self.memory_initializer.clone(),
+                regularizer=self.memory_regularizer,
+                constraint=self.memory_constraint,
+                dtype=self.state_dtype,
+                autocast=False,
+                name=f"initial_memory_{m}",
+            )
+            for m, (inputs, outputs) in enumerate(shapes)
+        ]
+        if len(shapes) > 1:
+            start = math.log(self.update_rule.hidden_rate)
+            self.log_hidden_rates = self.add_weight(
+                shape=(len(shapes) - 1, self.num_heads),
+                initializer=initializers.Constant(start),
+                dtype=self.state_dtype,
+                autocast=False,
+                name="log_hidden_rates",
+            )
+
+    def call(
+        self,
+        inputs,
+        mask=None,
+        initial_state=None,
+        training=None,
+        update=True,
+        return_surprise=False,
+    ):
+        self._check_call(inputs, mask, initial_state)
+        batch_size = ops.shape(inputs)[0]
+        keep = self.return_state or self.stateful
+        state = self.starting_state(initial_state)
+        if state is None and keep:
+            state = self.get_initial_state(batch_size)
+
+        x, slot, count = inputs, None, None
+        if mask is not None:
+            order, slot, count = alignment.real_tokens_first(mask)
+            x = alignment.take_tokens(x, order)
+        query, key, value, tail = self._project(x, state, count)
+        written = count if update else ops.zeros((batch_size,), "int32")
+        read, surprise, memory = memorize(
+            Tokens(query, key, value, *self.gates(x)),
+            self._memory(state, batch_size),
+            self._shared(),
+            network=self.network,
+            objective=self.objective,
+            rule=self.update_rule,
+            anchor=self.anchor,
+            chunk_size=self.chunk_size,
+            count=written,
+            phase=None if state is None else state["phase"],
+            remat=self.remat and bool(training),
+        )
+        if mask is not None:
+            read = alignment.take_tokens(read, slot)
+            surprise = alignment.take_tokens(surprise, slot)
+        results = [self._put_out(inputs, read)]
+        if return_surprise:
+            results.append(surprise)
+        if keep:
+            state = self._next_state(state, memory, tail, written, x)
+            self.keep_state(state)
+        if self.return_state:
+            results.append(state)
+        return results[0] if len(results) == 1 else tuple(results)
+
+    def _project(self, x, state, count):
+        """Queries, keys, values `(B, N, H, d)`, and the convolution's tail."""
+        mixed = [self.query(x), self.key(x), self.value(x)]
+        tail = None
+        if self.kernel_size > 1:
+            earlier = None if state is None else state["convolution"]
+            mixed, tail = self.convolution(
+                ops.concatenate(mixed, axis=-1), earlier, count
+            )
+            mixed = ops.split(mixed, 3, axis=-1)
+        query, key, value = (
+            ops.cast(self._split_heads(ops.silu(x)), self.state_dtype)
+            for x in mixed
+        )
+        return unit(query), unit(key), value, tail
+
+    def _split_heads(self, x):
+        rows, length, _ = ops.shape(x)
+        return ops.reshape(x, (rows, length, self.num_heads, self._head_dim))
+
+    def _put_out(self, inputs, read):
+        """Normalised, gated by the input, projected."""
+        read = self.output_norm(ops.cast(read, self.compute_dtype))
+        rows, length = ops.shape(inputs)[:2]
+        read = ops.reshape(
+            read, (rows, length, self.num_heads * self._head_dim)
+        )
+        return self.output_projection(
+            read * ops.silu(self.output_gate(inputs))
+        )
+
+    def _initial_weights(self):
+        """The learned initial memory, `(H, i, o)` for each dense map."""
+        shapes = self.network.map_shapes(self._head_dim)
+        return [
+            ops.transpose(
+                ops.reshape(w, (inputs, self.num_heads, outputs)), (1, 0, 2)
+            )
+            for w, (inputs, outputs) in zip(
+                self.initial_memory, shapes, strict=True
+            )
+        ]
+
+    def _memory(self, state, batch_size):
+        """What the scan carries, from a state or fresh."""
+        if state is None:
+            return fresh_memory(
+                self._initial_weights(),
+                batch_size,
+                momentum=self.update_rule.momentum,
+                anchor=False,
+            )
+        return Memory(
+            state["memory"], state.get("momentum", ()), state["anchor"]
+        )
+
+    def _shared(self):
+        rates = []
+        if len(self.initial_memory) > 1:
+            rates = ops.unstack(ops.exp(self.log_hidden_rates)[..., None, None])
+        initial = ()
+        if self.update_rule.forget_to == "initial":
+            initial = self._initial_weights()
+        return Shared(rates, initial)
+
+    def get_initial_state(self, batch_size):
+        """The state before anything was read: the learned initial memory.
+
+        Args:
+            batch_size: Number of rows.
+
+        Returns:
+            A dictionary: `"memory"` and `"anchor"`, and `"momentum"` where
+            the update rule has it, each a list with a `(batch, num_heads,
+            inputs, outputs)` tensor for every dense map of the network;
+            `"phase"`, `(batch,)`, int32, the tokens already seen of the
+            current chunk; `"convolution"`, `(batch, kernel_size - 1, 3 *
+            num_heads * head_dim)`, where there is one.
+        """
+        memory, momentum, anchor = fresh_memory(
+            self._initial_weights(),
+            batch_size,
+            momentum=self.update_rule.momentum,
+            anchor=True,
+        )
+        blank = {
+            name: ops.zeros((batch_size, *spec.shape[1:]), spec.dtype)
+            for name, spec in self.state_spec(None).items()
+            if name in ("phase", "convolution")
+        }
+        state = {"memory": memory, "anchor": anchor, **blank}
+        if self.update_rule.momentum:
+            state["momentum"] = momentum
+        return state
+
+    def state_spec(self, batch_size):
+        maps = [
+            keras.KerasTensor(
+                (batch_size, self.num_heads, inputs, outputs), self.state_dtype
+            )
+            for inputs, outputs in self.network.map_shapes(self._head_dim)
+        ]
+        spec = {"memory": maps, "anchor": list(maps)}
+        if self.update_rule.momentum:
+            spec["momentum"] = list(maps)
+        spec["phase"] = keras.KerasTensor((batch_size,), "int32")
+        if self.kernel_size > 1:
+            channels = 3 * self.num_heads * self._head_dim
+            spec["convolution"] = keras.KerasTensor(
+                (batch_size, self.kernel_size - 1, channels), self.state_dtype
+            )
+        return spec
+
+    def _next_state(self, state, memory, tail, written, x):
+        if written is None:
+            written = ops.shape(x)[1]
+        after = {
+            "memory": memory.memory,
+            "anchor": memory.anchor,
+            "phase": (state["phase"] + written) % self.chunk_size,
+        }
+        if self.update_rule.momentum:
+            after["momentum"] = memory.momentum
+        if self.kernel_size > 1:
+            after["convolution"] = tail
+        return after
+
+    def compute_output_spec(
+        self,
+        inputs,
+        mask=None,
+        initial_state=None,
+        training=None,
+        update=True,
+        return_surprise=False,
+    ):
+        self._check_call(inputs, mask, initial_state)
+        batch_size, length, _ = inputs.shape
+        results = [keras.KerasTensor(inputs.shape, self.compute_dtype)]
+        if return_surprise:
+            results.append(
+                keras.KerasTensor(
+                    (batch_size, length, self.num_heads), self.state_dtype
+                )
+            )
+        if self.return_state:
+            results.append(self.state_spec(batch_size))
+        return results[0] if len(results) == 1 else tuple(results)
+
+    def _check_width(self, input_shape):
+        if len(input_shape) != 3 or input_shape[-1] is None:
+            raise ValueError(
+                f"Layer '{self.name}' takes inputs of shape (batch, length, "
+                "width) with a known width. "
+                f"Received: shape {tuple(input_shape)}."
+            )
+        width = input_shape[-1]
+        if self.head_dim is None and width % self.num_heads:
+            raise ValueError(
+                "Without `head_dim`, the input's width must be a multiple of "
+                f"`num_heads`. Received: width {width}, "
+                f"num_heads={self.num_heads}."
+            )
+        return width
+
+    def _check_call(self, inputs, mask, initial_state):
+        width = self._check_width(inputs.shape)
+        if width != self.query.kernel.shape[0]:
+            raise ValueError(
+                f"Layer '{self.name}' was built for inputs of width "
+                f"{self.query.kernel.shape[0]}. Received: shape "
+                f"{tuple(inputs.shape)}."
+            )
+        if mask is not None:
+            dtype = keras.backend.standardize_dtype(mask.dtype)
+            if dtype != "bool":
+                raise ValueError(
+                    f"Argument `mask` of layer '{self.name}' must be boolean. "
+                    f"Received: dtype {dtype}."
+                )
+            if len(mask.shape) != 2:
+                raise ValueError(
+                    f"Argument `mask` of layer '{self.name}' must have shape "
+                    f"(batch, length). Received: shape {tuple(mask.shape)}."
+                )
+        if initial_state is not None:
+            self.check_state(initial_state, inputs.shape[0])
+
+    def get_config(self):
+        config = super().get_config()
+        for name in ("network", "update_rule", "objective"):
+            config[name] = keras.saving.serialize_keras_object(
+                getattr(self, name)
+            )
+        for kind, module in (
+            ("initializer", initializers),
+            ("regularizer", regularizers),
+            ("constraint", constraints),
+        ):
+            for what in ("kernel", "bias", "memory"):
+                name = f"{what}_{kind}"
+                config[name] = module.serialize(getattr(self, name))
+        for name in (
+            "num_heads",
+            "head_dim",
+            "memory_depth",
+            "chunk_size",
+            "anchor",
+            "kernel_size",
+            "use_bias",
+            "remat",
+        ):
+            config[name] = getattr(self, name)
+        return config
+
+
+def _revived(value):
+    """An object from its serialised form; anything else as it is."""
+    if isinstance(value, dict):
+        return keras.saving.deserialize_keras_object(value)
+    return value

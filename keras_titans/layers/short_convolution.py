@@ -1,0 +1,46 @@
+"""The short causal convolution as a layer with a tail to go on from."""
+
+import keras
+from keras import initializers
+from keras import ops
+
+from keras_titans.ops.convolution import causal_convolution
+from keras_titans.ops.convolution import last_inputs
+
+
+class ShortConvolution(keras.layers.Layer):
+    """Each channel's weighted sum of its own last `kernel_size` inputs."""
+
+    def __init__(self, kernel_size, **kwargs):
+        super().__init__(**kwargs)
+        self.kernel_size = kernel_size
+
+    def build(self, input_shape):
+        limit = self.kernel_size**-0.5
+        self.kernel = self.add_weight(
+            shape=(self.kernel_size, input_shape[-1]),
+            initializer=initializers.RandomUniform(-limit, limit),
+            name="kernel",
+        )
+
+    def call(self, inputs, earlier=None, count=None):
+        """Convolve, and say what the next call must look back to.
+
+        Args:
+            inputs: `(batch, tokens, channels)`, each row's real tokens first.
+            earlier: `(batch, kernel_size - 1, channels)`, the inputs before
+                these, or None for zeros.
+            count: `(batch,)`: each row's real tokens, or None if all are.
+
+        Returns:
+            `(batch, tokens, channels)`, and the next call's `earlier`.
+        """
+        if earlier is None:
+            rows, _, channels = ops.shape(inputs)
+            earlier = ops.zeros(
+                (rows, self.kernel_size - 1, channels), inputs.dtype
+            )
+        dtype = earlier.dtype
+        earlier = ops.cast(earlier, inputs.dtype)
+        outputs = causal_convolution(inputs, self.kernel, earlier)
+        return outputs, ops.cast(last_inputs(inputs, earlier, count), dtype)

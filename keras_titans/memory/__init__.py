@@ -1,0 +1,17 @@
+"""What is memorised into, and how."""
+
+from keras_titans.memory.gated_mlp_memory import GatedMLPMemory
+from keras_titans.memory.memory_network import MemoryNetwork
+from keras_titans.memory.mlp_memory import MLPMemory
+from keras_titans.memory.objective import Objective
+from keras_titans.memory.objective import SquaredError
+from keras_titans.memory.update_rule import UpdateRule
+
+__all__ = [
+    "GatedMLPMemory",
+    "MLPMemory",
+    "MemoryNetwork",
+    "Objective",
+    "SquaredError",
+    "UpdateRule",
+]

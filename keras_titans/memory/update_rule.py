@@ -1,0 +1,177 @@
+"""How a surprise becomes a change of the memory: its gates and their forms."""
+
+import math
+
+import keras
+from keras import ops
+
+from keras_titans.validation import check_choice
+from keras_titans.validation import check_fraction
+from keras_titans.validation import check_positive
+
+
+@keras.saving.register_keras_serializable("keras_titans")
+class UpdateRule:
+    """Gradient descent with momentum and forgetting (equations 13 and 14).
+
+    For every token `t` and every head, with the surprise `g_t`:
+
+        S_t = eta_t * S_{t-1} - theta_t * g_t
+        W_t = (1 - alpha_t) * W_{t-1} + S_t
+
+    The learning rate (theta), momentum (eta) and forgetting (alpha) are
+    sigmoids of the token. Switched off, a learning rate is constant, and
+    momentum and forgetting are 0.
+
+    A surprise ends up in the memory `1 / (1 - eta)` times over. So by default
+    `theta = beta * (1 - eta) / slope`, where `beta = max_learning_rate *
+    sigmoid(.)` and `slope` is the objective's (2 for the squared error): then
+    one write moves what is read at a unit key by the fraction `beta` of the
+    error, and never past it as long as `max_learning_rate <= 1`.
+
+    Args:
+        learning_rate: Whether the learning rate depends on the token. If
+            not, it is `max_learning_rate`.
+        momentum: Whether surprises have momentum.
+        forgetting: Whether the memory forgets.
+        normalize_learning_rate: If False, `theta = max_learning_rate *
+            sigmoid(.)`, the paper's. It diverges where `slope * theta /
+            (1 - eta)` exceeds 2.
+        max_learning_rate: The upper end of the learning rate.
+        initial_learning_rate: Where the learning rate starts, as a fraction
+            of `max_learning_rate`.
+        initial_momentum: Where momentum starts, in (0, 1).
+        initial_forgetting: Where forgetting starts, in (0, 1).
+        hidden_rate: Where the learned rates of the maps below the last one
+            start, as multiples of the last one's. Features that move fast
+            make unreadable what was written through them.
+        forget_to: `"zero"`, or `"initial"`: what forgetting decays towards.
+        forget_first: Measure the surprise after the token's forgetting, as
+            the gated delta rule does, and not before, as Titans do. Needs
+            `anchor="token"`.
+        read_first: Read at token `t` before its own write.
+        max_surprise: The largest norm of one token's surprise; a larger one
+            is scaled down to it. Needs `anchor="chunk"`.
+
+    Example:
+
+    The gated delta rule:
+
+    ```python
+    layer = keras_titans.layers.NeuralMemory(
+        num_heads=2,
+        head_dim=8,
+        memory_depth=1,
+        update_rule=keras_titans.memory.UpdateRule(
+            momentum=False, forget_first=True
+        ),
+    )
+    ```
+    """
+
+    def __init__(
+        self,
+        learning_rate=True,
+        momentum=True,
+        forgetting=True,
+        normalize_learning_rate=True,
+        max_learning_rate=1.0,
+        initial_learning_rate=0.5,
+        initial_momentum=0.5,
+        initial_forgetting=0.001,
+        hidden_rate=0.1,
+        forget_to="zero",
+        forget_first=False,
+        read_first=False,
+        max_surprise=None,
+    ):
+        check_positive("max_learning_rate", max_learning_rate)
+        check_fraction("initial_learning_rate", initial_learning_rate)
+        check_fraction("initial_momentum", initial_momentum)
+        check_fraction("initial_forgetting", initial_forgetting)
+        check_positive("hidden_rate", hidden_rate)
+        check_choice("forget_to", forget_to, ("zero", "initial"))
+        if max_surprise is not None:
+            check_positive("max_surprise", max_surprise)
+        self.learning_rate = learning_rate
+        self.momentum = momentum
+        self.forgetting = forgetting
+        self.normalize_learning_rate = normalize_learning_rate
+        self.max_learning_rate = max_learning_rate
+        self.initial_learning_rate = initial_learning_rate
+        self.initial_momentum = initial_momentum
+        self.initial_forgetting = initial_forgetting
+        self.hidden_rate = hidden_rate
+        self.forget_to = forget_to
+        self.forget_first = forget_first
+        self.read_first = read_first
+        self.max_surprise = max_surprise
+
+    def initial_logits(self):
+        """Where the logit of each gate in use starts, by the gate's name."""
+        starts = {}
+        if self.learning_rate:
+            starts["learning_rate"] = _logit(self.initial_learning_rate)
+        if self.momentum:
+            starts["momentum"] = _logit(self.initial_momentum)
+        if self.forgetting:
+            starts["forgetting"] = _logit(self.initial_forgetting)
+        return starts
+
+    def gates(self, logits, slope):
+        """The gates from their logits.
+
+        Args:
+            logits: One tensor for each name in `initial_logits()`.
+            slope: The objective's.
+
+        Returns:
+            `theta`, `log(eta)`, `log(1 - alpha)`, shaped as the logits. A
+            gate that is off is None; a constant `theta` is a number where
+            momentum does not enter it.
+        """
+        theta = self.max_learning_rate
+        if self.learning_rate:
+            theta = theta * ops.sigmoid(logits["learning_rate"])
+        log_momentum = log_retention = None
+        if self.momentum:
+            log_momentum = ops.log_sigmoid(logits["momentum"])
+        if self.normalize_learning_rate:
+            theta = theta / slope
+            if self.momentum:
+                theta = theta * ops.sigmoid(-logits["momentum"])
+        if self.forgetting:
+            log_retention = ops.log_sigmoid(-logits["forgetting"])
+        return theta, log_momentum, log_retention
+
+    def bound(self, deltas, norms):
+        """The gradients of tokens whose surprise is too large, scaled down."""
+        if self.max_surprise is None:
+            return deltas
+        scale = self.max_surprise / ops.maximum(norms, self.max_surprise)
+        return [delta * scale[..., None] for delta in deltas]
+
+    def get_config(self):
+        return {
+            "learning_rate": self.learning_rate,
+            "momentum": self.momentum,
+            "forgetting": self.forgetting,
+            "normalize_learning_rate": self.normalize_learning_rate,
+            "max_learning_rate": self.max_learning_rate,
+            "initial_learning_rate": self.initial_learning_rate,
+            "initial_momentum": self.initial_momentum,
+            "initial_forgetting": self.initial_forgetting,
+            "hidden_rate": self.hidden_rate,
+            "forget_to": self.forget_to,
+            "forget_first": self.forget_first,
+            "read_first": self.read_first,
+            "max_surprise": self.max_surprise,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
+
+def _logit(p):
+    return math.log(p / (1.0 - p))

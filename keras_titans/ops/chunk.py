@@ -1,0 +1,214 @@
+"""One chunk of the memory, in its dual form: write, read, carry.
+
+Legend: `B` batch, `H` heads, `b` tokens of the chunk, `d` head width, `i, o`
+the widths of one dense map, `W` memory, `S` momentum, `X` a map's inputs on
+the keys, `D` the loss's gradients at its outputs.
+
+The surprise of a dense map at token `t` is the outer product of row `t` of
+`X` and row `t` of `D`. So it is kept as these two rows, and a weight matrix
+per token is never built: map `x -> x @ W_t` is computed as
+
+    a[t] (x @ W_0) + p[t] (x @ S_0) - ((x @ X^T) * C)[t] @ D
+
+with the coefficients of `keras_titans.ops.decay`.
+"""
+
+from typing import Any, NamedTuple
+
+from keras import ops
+
+from keras_titans.ops.decay import Decay
+from keras_titans.ops.decay import before
+
+
+class Memory(NamedTuple):
+    """What is carried from chunk to chunk.
+
+    Attributes:
+        memory: `W`, one `(B, H, i, o)` tensor for each dense map.
+        momentum: `S`, likewise, or `()` where there is no momentum.
+        anchor: The weights that the current chunk's surprises are taken at,
+            likewise, or `()` where each chunk's own start serves.
+    """
+
+    memory: Any
+    momentum: Any
+    anchor: Any
+
+
+class Chunk(NamedTuple):
+    """What one step sees of the tokens.
+
+    Attributes:
+        query, key, value: `(B, H, b, d)`.
+        decay: The `Decay` of the chunk, `(B, H, b)` and `(B, H, b, b)`.
+        log_retention: `log(1 - alpha)`, `(B, H, b)`, where the update rule
+            forgets first, else `()`.
+        continues: `(B, 1, 1, 1)`, 1 where the chunk goes on from an earlier
+            call's, or `()` where none does.
+    """
+
+    query: Any
+    key: Any
+    value: Any
+    decay: Decay
+    log_retention: Any
+    continues: Any
+
+
+class Shared(NamedTuple):
+    """What every chunk sees.
+
+    Attributes:
+        rates: `(H, 1, 1)` for each dense map but the last: how fast it
+            learns, beside the last.
+        initial: `(H, i, o)` for each dense map, where forgetting decays
+            towards the initial memory, else `()`.
+    """
+
+    rates: Any
+    initial: Any
+
+
+def update_and_read(
+    carry, chunk, shared, *, network, objective, rule, anchor
+):
+    """Write a chunk's keys and values into the memory, read its queries.
+
+    Args:
+        carry: A `Memory`.
+        chunk: A `Chunk`.
+        shared: A `Shared`.
+        network: A `keras_titans.memory.MemoryNetwork`.
+        objective: A `keras_titans.memory.Objective`.
+        rule: A `keras_titans.memory.UpdateRule`.
+        anchor: `"chunk"` or `"token"`: where surprises are taken.
+
+    Returns:
+        The `Memory` after the chunk; and the read `(B, H, b, d)` with the
+        norms of the surprises `(B, H, b)`.
+    """
+    weights = _anchor(carry, chunk)
+    earlier = _before_write(chunk, rule, anchor)
+    inputs, outputs = {}, {}
+
+    def at_anchor(m, x):
+        inputs[m] = x
+        outputs[m] = ops.matmul(x, weights[m])
+        return outputs[m]
+
+    predicted = network(chunk.key, at_anchor)
+    if anchor == "token":
+        gradient = _online_gradient(
+            carry, chunk, shared, earlier, inputs, outputs, predicted, objective
+        )
+    else:
+        gradient = objective.gradient(predicted, chunk.value)
+    deltas = network.backward(chunk.key, weights, inputs, outputs, gradient)
+    norms = _norms(inputs, deltas)
+    deltas = rule.bound(deltas, norms)
+    for m, rate in enumerate(shared.rates):
+        deltas[m] = rate * deltas[m]
+
+    seen = earlier if rule.read_first else chunk.decay
+
+    def at_token(m, x):
+        y = _from_start(m, x, carry, shared, seen)
+        match = ops.matmul(x, _transpose(inputs[m])) * seen.surprise
+        return y - ops.matmul(match, deltas[m])
+
+    read = network(chunk.query, at_token)
+    after = Memory(
+        *_carry_on(carry, chunk.decay, shared, inputs, deltas),
+        weights if carry.anchor else (),
+    )
+    return after, (read, norms)
+
+
+def _anchor(carry, chunk):
+    """The weights that this chunk's surprises are taken at."""
+    if not carry.anchor:
+        return carry.memory
+    return [
+        ops.where(chunk.continues > 0, old, start)
+        for old, start in zip(carry.anchor, carry.memory, strict=True)
+    ]
+
+
+def _before_write(chunk, rule, anchor):
+    """The coefficients one token earlier, where anything needs them."""
+    if rule.forget_first:
+        return before(chunk.decay, chunk.log_retention)
+    if anchor == "token" or rule.read_first:
+        return before(chunk.decay)
+    return None
+
+
+def _online_gradient(
+    carry, chunk, shared, earlier, inputs, outputs, predicted, objective
+):
+    """The gradients at the output if the last map followed every token.
+
+    Each depends on those before it, linearly: all of them solve one unit
+    lower-triangular system. The maps below stay at the chunk's anchor.
+    """
+    last = len(carry.memory) - 1
+    x = inputs[last]
+    product = None if carry.anchor else outputs[last]
+    online = _from_start(last, x, carry, shared, earlier, product)
+    error = online + (predicted - outputs[last]) - chunk.value
+    match = ops.matmul(x, _transpose(x)) * earlier.surprise
+    identity = ops.eye(match.shape[-1], dtype=match.dtype)
+    return ops.solve_triangular(
+        identity + objective.slope * match, objective.slope * error, lower=True
+    )
+
+
+def _from_start(m, x, carry, shared, decay, product=None):
+    """`x` through what is left of the chunk's start: a x W_0 + p x S_0."""
+    if product is None:
+        product = ops.matmul(x, carry.memory[m])
+    y = decay.memory[..., None] * product
+    if carry.momentum:
+        y += decay.momentum[..., None] * ops.matmul(x, carry.momentum[m])
+    if shared.initial:
+        forgotten = (1.0 - decay.memory)[..., None]
+        y += forgotten * ops.matmul(x, shared.initial[m])
+    return y
+
+
+def _carry_on(carry, decay, shared, inputs, deltas):
+    """Memory and momentum after the chunk's last token."""
+    memory, momentum = [], []
+    left = decay.memory[..., -1, None, None]
+    written = decay.surprise[..., -1, :, None]
+    for m, delta in enumerate(deltas):
+        x = _transpose(inputs[m])
+        w = left * carry.memory[m] - ops.matmul(x, written * delta)
+        if shared.initial:
+            w += (1.0 - left) * shared.initial[m]
+        if carry.momentum:
+            s = carry.momentum[m]
+            w += decay.momentum[..., -1, None, None] * s
+            s = decay.end_momentum[..., None] * s
+            s -= ops.matmul(x, decay.end_surprise[..., None] * delta)
+            momentum.append(s)
+        memory.append(w)
+    return memory, momentum or ()
+
+
+def _norms(inputs, deltas):
+    """The norm of each token's surprise over all maps: an outer product's
+    norm is the product of its factors' norms."""
+    squares = [
+        ops.sum(ops.square(inputs[m]), -1) * ops.sum(ops.square(delta), -1)
+        for m, delta in enumerate(deltas)
+    ]
+    total = sum(squares[1:], squares[0])
+    # The root has no gradient at 0, where a masked token's surprise may lie.
+    positive = total > 0
+    return ops.where(positive, ops.sqrt(ops.where(positive, total, 1.0)), 0.0)
+
+
+def _transpose(x):
+    return ops.swapaxes(x, -1, -2)
