@@ -297,7 +297,9 @@ class NeuralMemory(StatefulLayer):
             order, slot, count = alignment.real_tokens_first(mask)
             x = alignment.take_tokens(x, order)
         query, key, value, tail = self._project(x, state, count)
-        written = count if update else ops.zeros((batch_size,), "int32")
+        written = count
+        if not update:
+            written = ops.zeros((batch_size,), "int32")
         read, surprise, memory = memorize(
             Tokens(query, key, value, *self.gates(x)),
             self._memory(state, batch_size),
@@ -309,11 +311,13 @@ class NeuralMemory(StatefulLayer):
             chunk_size=self.chunk_size,
             count=written,
             phase=None if state is None else state["phase"],
+            return_surprise=return_surprise,
             remat=self.remat and bool(training),
         )
         if mask is not None:
             read = alignment.take_tokens(read, slot)
-            surprise = alignment.take_tokens(surprise, slot)
+            if return_surprise:
+                surprise = alignment.take_tokens(surprise, slot)
         results = [self._put_out(inputs, read)]
         if return_surprise:
             results.append(surprise)

@@ -19,6 +19,8 @@ from keras import ops
 
 from keras_titans.ops.decay import Decay
 from keras_titans.ops.decay import before
+from keras_titans.ops.rows import row_dot
+from keras_titans.ops.rows import scale_rows
 
 
 class Memory(NamedTuple):
@@ -71,7 +73,15 @@ class Shared(NamedTuple):
 
 
 def update_and_read(
-    carry, chunk, shared, *, network, objective, rule, anchor
+    carry,
+    chunk,
+    shared,
+    *,
+    network,
+    objective,
+    rule,
+    anchor,
+    return_surprise=False,
 ):
     """Write a chunk's keys and values into the memory, read its queries.
 
@@ -83,10 +93,11 @@ def update_and_read(
         objective: A `keras_titans.memory.Objective`.
         rule: A `keras_titans.memory.UpdateRule`.
         anchor: `"chunk"` or `"token"`: where surprises are taken.
+        return_surprise: Whether the surprises' norms are asked for.
 
     Returns:
         The `Memory` after the chunk; and the read `(B, H, b, d)` with the
-        norms of the surprises `(B, H, b)`.
+        norms of the surprises `(B, H, b)`, or `()`.
     """
     weights = _anchor(carry, chunk)
     earlier = _before_write(chunk, rule, anchor)
@@ -105,8 +116,10 @@ def update_and_read(
     else:
         gradient = objective.gradient(predicted, chunk.value)
     deltas = network.backward(chunk.key, weights, inputs, outputs, gradient)
-    norms = _norms(inputs, deltas)
-    deltas = rule.bound(deltas, norms)
+    norms = ()
+    if return_surprise or rule.max_surprise is not None:
+        norms = _norms(inputs, deltas)
+        deltas = rule.bound(deltas, norms)
     for m, rate in enumerate(shared.rates):
         deltas[m] = rate * deltas[m]
 
@@ -122,7 +135,7 @@ def update_and_read(
         *_carry_on(carry, chunk.decay, shared, inputs, deltas),
         weights if carry.anchor else (),
     )
-    return after, (read, norms)
+    return after, (read, norms if return_surprise else ())
 
 
 def _anchor(carry, chunk):
@@ -166,14 +179,15 @@ def _online_gradient(
 
 def _from_start(m, x, carry, shared, decay, product=None):
     """`x` through what is left of the chunk's start: a x W_0 + p x S_0."""
+    memory = carry.memory[m]
     if product is None:
-        product = ops.matmul(x, carry.memory[m])
-    y = decay.memory[..., None] * product
+        y = _scaled_product(x, decay.memory, memory)
+    else:
+        y = scale_rows(product, decay.memory)
     if carry.momentum:
-        y += decay.momentum[..., None] * ops.matmul(x, carry.momentum[m])
+        y += _scaled_product(x, decay.momentum, carry.momentum[m])
     if shared.initial:
-        forgotten = (1.0 - decay.memory)[..., None]
-        y += forgotten * ops.matmul(x, shared.initial[m])
+        y += _scaled_product(x, 1.0 - decay.memory, shared.initial[m])
     return y
 
 
@@ -181,17 +195,16 @@ def _carry_on(carry, decay, shared, inputs, deltas):
     """Memory and momentum after the chunk's last token."""
     memory, momentum = [], []
     left = decay.memory[..., -1, None, None]
-    written = decay.surprise[..., -1, :, None]
+    written = decay.surprise[..., -1, :]
     for m, delta in enumerate(deltas):
-        x = _transpose(inputs[m])
-        w = left * carry.memory[m] - ops.matmul(x, written * delta)
+        w = left * carry.memory[m] - _outer(inputs[m], written, delta)
         if shared.initial:
             w += (1.0 - left) * shared.initial[m]
         if carry.momentum:
             s = carry.momentum[m]
             w += decay.momentum[..., -1, None, None] * s
             s = decay.end_momentum[..., None] * s
-            s -= ops.matmul(x, decay.end_surprise[..., None] * delta)
+            s -= _outer(inputs[m], decay.end_surprise, delta)
             momentum.append(s)
         memory.append(w)
     return memory, momentum or ()
@@ -201,13 +214,29 @@ def _norms(inputs, deltas):
     """The norm of each token's surprise over all maps: an outer product's
     norm is the product of its factors' norms."""
     squares = [
-        ops.sum(ops.square(inputs[m]), -1) * ops.sum(ops.square(delta), -1)
+        row_dot(inputs[m], inputs[m]) * row_dot(delta, delta)
         for m, delta in enumerate(deltas)
     ]
     total = sum(squares[1:], squares[0])
     # The root has no gradient at 0, where a masked token's surprise may lie.
     positive = total > 0
     return ops.where(positive, ops.sqrt(ops.where(positive, total, 1.0)), 0.0)
+
+
+def _scaled_product(x, scale, w):
+    """`(x @ w) * scale[:, None]`, scaled where the rows are shorter."""
+    if w.shape[-2] < w.shape[-1]:
+        return ops.matmul(scale_rows(x, scale), w)
+    return scale_rows(ops.matmul(x, w), scale)
+
+
+def _outer(x, scale, delta):
+    """`sum_t scale[t] x[t]^T delta[t]`, scaled where the rows are shorter."""
+    if x.shape[-1] < delta.shape[-1]:
+        x = scale_rows(x, scale)
+    else:
+        delta = scale_rows(delta, scale)
+    return ops.matmul(_transpose(x), delta)
 
 
 def _transpose(x):

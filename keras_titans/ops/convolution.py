@@ -2,6 +2,8 @@
 
 from keras import ops
 
+from keras_titans.ops.rows import scale_channels
+
 
 def causal_convolution(x, kernel, earlier):
     """Each channel's weighted sum of its own last few inputs.
@@ -17,9 +19,9 @@ def causal_convolution(x, kernel, earlier):
     tokens = ops.shape(x)[1]
     taps = kernel.shape[0]
     x = ops.concatenate([earlier, x], axis=1)
-    y = kernel[0] * x[:, :tokens]
+    y = scale_channels(x[:, :tokens], kernel[0])
     for tap in range(1, taps):
-        y += kernel[tap] * x[:, tap : tap + tokens]
+        y += scale_channels(x[:, tap : tap + tokens], kernel[tap])
     return y
 
 

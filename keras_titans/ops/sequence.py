@@ -47,6 +47,7 @@ def memorize(
     chunk_size,
     count=None,
     phase=None,
+    return_surprise=False,
     remat=False,
 ):
     """Write every token into the memory and read it at every token.
@@ -64,12 +65,13 @@ def memorize(
         count: `(B,)`, int32: each row's real tokens, or None if all are.
         phase: `(B,)`, int32: how many tokens of the current chunk each row
             has already seen, or None for none.
+        return_surprise: Whether the surprises' norms are asked for.
         remat: Whether to recompute, and not keep, what the backward pass
             needs of each chunk.
 
     Returns:
         What was read, `(B, N, H, d)`; the norms of the surprises,
-        `(B, N, H)`; the `Memory` after the last token.
+        `(B, N, H)`, or None; the `Memory` after the last token.
     """
     length = ops.shape(tokens.query)[1]
     size, slots, shift = _layout(length, chunk_size, phase)
@@ -105,17 +107,21 @@ def memorize(
         objective=objective,
         rule=rule,
         anchor=anchor,
+        return_surprise=return_surprise,
     )
     memory, (read, norms) = backend.scan(step, memory, chunks, shared, remat)
 
-    read = _from_chunks(read)
-    norms = ops.squeeze(_from_chunks(norms[..., None]), -1)
-    if shift:
-        index = phase[:, None] + ops.arange(length, dtype="int32")[None, :]
-        read, norms = (alignment.take_tokens(x, index) for x in (read, norms))
-    else:
-        read, norms = read[:, :length], norms[:, :length]
-    return read, norms, memory
+    def gathered(x):
+        x = _from_chunks(x)
+        if not shift:
+            return x[:, :length]
+        index = ops.arange(length, dtype="int32")[None, :] + phase[:, None]
+        return alignment.take_tokens(x, index)
+
+    surprise = None
+    if return_surprise:
+        surprise = ops.squeeze(gathered(norms[..., None]), -1)
+    return gathered(read), surprise, memory
 
 
 def _layout(length, chunk_size, phase):
