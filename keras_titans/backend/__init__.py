@@ -9,11 +9,14 @@ picks the file; nothing outside this folder names a framework.
 import keras
 
 if keras.backend.backend() == "jax":
-    from keras_titans.backend.jax_engine import scan, vjp
+    from keras_titans.backend.jax_engine import scan
+    from keras_titans.backend.jax_engine import vjp
 elif keras.backend.backend() == "tensorflow":
-    from keras_titans.backend.tensorflow_engine import scan, vjp
+    from keras_titans.backend.tensorflow_engine import scan
+    from keras_titans.backend.tensorflow_engine import vjp
 elif keras.backend.backend() == "torch":
-    from keras_titans.backend.torch_engine import scan, vjp
+    from keras_titans.backend.torch_engine import scan
+    from keras_titans.backend.torch_engine import vjp
 else:
     raise ImportError(
         "keras_titans runs on the Keras backends 'jax', 'tensorflow' and "

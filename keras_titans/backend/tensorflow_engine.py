@@ -126,8 +126,8 @@ def _keep_shape(x, like):
 def _y_spec(step, carry, xs, shared):
     """What one step puts out, from a trace that computes nothing."""
     with tf.Graph().as_default():
-        blank = lambda x: tf.compat.v1.placeholder(x.dtype, x.shape)  # noqa: E731
-        column = lambda x: tf.compat.v1.placeholder(x.dtype, x.shape[1:])  # noqa: E731
+        blank = lambda x: tf.compat.v1.placeholder(x.dtype, x.shape)
+        column = lambda x: tf.compat.v1.placeholder(x.dtype, x.shape[1:])
         _, y = step(
             tree.map_structure(blank, carry),
             tree.map_structure(column, xs),

@@ -355,9 +355,7 @@ class NeuralMemory(StatefulLayer):
         read = ops.reshape(
             read, (rows, length, self.num_heads * self._head_dim)
         )
-        return self.output_projection(
-            read * ops.silu(self.output_gate(inputs))
-        )
+        return self.output_projection(read * ops.silu(self.output_gate(inputs)))
 
     def _initial_weights(self):
         """The learned initial memory, `(H, i, o)` for each dense map."""

@@ -131,10 +131,8 @@ def update_and_read(
         return y - ops.matmul(match, deltas[m])
 
     read = network(chunk.query, at_token)
-    after = Memory(
-        *_carry_on(carry, chunk.decay, shared, inputs, deltas),
-        weights if carry.anchor else (),
-    )
+    memory, momentum = _carry_on(carry, chunk.decay, shared, inputs, deltas)
+    after = Memory(memory, momentum, weights if carry.anchor else ())
     return after, (read, norms if return_surprise else ())
 
 
@@ -211,8 +209,10 @@ def _carry_on(carry, decay, shared, inputs, deltas):
 
 
 def _norms(inputs, deltas):
-    """The norm of each token's surprise over all maps: an outer product's
-    norm is the product of its factors' norms."""
+    """The norm of each token's surprise over all maps.
+
+    An outer product's norm is the product of its factors' norms.
+    """
     squares = [
         row_dot(inputs[m], inputs[m]) * row_dot(delta, delta)
         for m, delta in enumerate(deltas)

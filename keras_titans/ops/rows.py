@@ -1,4 +1,4 @@
-"""Products along rows, in the form that every engine differentiates fast.
+"""Products along rows and channels, in forms that differentiate fast.
 
 `x * s[..., None]` has a sum over the last axis in its gradient. XLA's loop
 for such a sum is several times slower on CPUs than the same sum written as a
@@ -14,8 +14,14 @@ def scale_rows(x, scale):
 
 
 def scale_channels(x, scale):
-    """`x[..., c] * scale[c]`."""
-    return ops.einsum("...c,c->...c", x, scale)
+    """`x[b, t, c] * scale[c]`.
+
+    Flat, because XLA sums the rows of a matrix many times faster than the
+    middle axis of three.
+    """
+    rows, tokens, channels = ops.shape(x)
+    flat = ops.reshape(x, (rows * tokens, channels)) * scale
+    return ops.reshape(flat, (rows, tokens, channels))
 
 
 def row_dot(x, y):

@@ -79,16 +79,19 @@ def memorize(
         index = alignment.shifted_index(phase, length, slots)
         here = ops.logical_and(index >= 0, index < _column(count, length))
         index = ops.clip(index, 0, length - 1)
-        place = lambda x: alignment.take_tokens(x, index)  # noqa: E731
+        place = lambda x: alignment.take_tokens(x, index)
     else:
-        here = ops.arange(slots, dtype="int32")[None, :] < _column(count, length)
-        place = lambda x: alignment.pad_tokens(x, slots)  # noqa: E731
-    chunked = lambda x: _to_chunks(place(x), size)  # noqa: E731
+        here = ops.arange(slots, dtype="int32")[None, :] < _column(
+            count, length
+        )
+        place = lambda x: alignment.pad_tokens(x, slots)
+    chunked = lambda x: _to_chunks(place(x), size)
 
-    query, key, value, theta, log_momentum, log_retention = (
-        None if x is None else chunked(x) for x in tokens
+    query, key, value = (chunked(x) for x in tokens[:3])
+    theta, log_momentum, log_retention = (
+        None if x is None else chunked(x) for x in tokens[3:]
     )
-    mask = _to_chunks(ops.cast(here, theta.dtype)[..., None], size)
+    mask = _to_chunks(ops.cast(here, query.dtype)[..., None], size)
     if log_retention is not None:
         log_retention = log_retention * mask
     decay = chunk_decay(theta, log_momentum, log_retention, mask)
@@ -161,9 +164,7 @@ def _continues(mask, phase):
         first = ops.arange(ops.shape(mask)[0]) == 0
         first = ops.reshape(first, (-1, 1, 1, 1, 1))
         inside = ops.reshape(phase > 0, (1, -1, 1, 1, 1))
-        continues = ops.logical_or(
-            continues, ops.logical_and(first, inside)
-        )
+        continues = ops.logical_or(continues, ops.logical_and(first, inside))
     return ops.cast(continues, mask.dtype)
 
 
@@ -195,8 +196,6 @@ def fresh_memory(weights, batch_size, momentum, anchor):
     Returns:
         A `Memory` of `(B, H, i, o)` tensors.
     """
-    start = [
-        ops.broadcast_to(w[None], (batch_size, *w.shape)) for w in weights
-    ]
+    start = [ops.broadcast_to(w[None], (batch_size, *w.shape)) for w in weights]
     zeros = tree.map_structure(ops.zeros_like, start)
     return Memory(start, zeros if momentum else (), start if anchor else ())

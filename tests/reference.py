@@ -1,0 +1,150 @@
+"""The definition of the memory, token by token, in NumPy and float64.
+
+Slow and obvious on purpose: every fast path is held against it. Gradients are
+taken by complex steps, so that no derivation is shared with the library.
+"""
+
+import numpy as np
+
+
+def silu(z):
+    return z / (1.0 + np.exp(-z))
+
+
+def unit(x):
+    return x / np.sqrt(np.sum(x * x, axis=-1, keepdims=True) + 1e-6)
+
+
+def mlp(x, weights, activation=np.tanh, residual=False, unit_norm=True):
+    """A multilayer perceptron of any depth; depth 1 is a matrix."""
+    h = x
+    for w in weights[:-1]:
+        h = activation(h @ w)
+        if unit_norm:
+            h = unit(h)
+    y = h @ weights[-1]
+    return x + y if residual else y
+
+
+def gated_mlp(x, weights, residual=False, unit_norm=True):
+    h = silu(x @ weights[0]) * (x @ weights[1])
+    if unit_norm:
+        h = unit(h)
+    y = h @ weights[2]
+    return x + y if residual else y
+
+
+def gradient(loss, weights):
+    """The gradient of `loss(weights)` by complex steps, exact to rounding."""
+    step = 1e-30
+    gradients = []
+    for m, w in enumerate(weights):
+        g = np.zeros_like(w)
+        for index in np.ndindex(*w.shape):
+            nudged = [v.astype(complex) for v in weights]
+            nudged[m][index] += 1j * step
+            g[index] = loss(nudged).imag / step
+        gradients.append(g)
+    return gradients
+
+
+def memorize(
+    query,
+    key,
+    value,
+    theta,
+    eta,
+    alpha,
+    weights,
+    network,
+    anchor="chunk",
+    chunk_size=4,
+    rates=None,
+    mask=None,
+    forget_to_initial=False,
+    forget_first=False,
+    read_first=False,
+    max_surprise=None,
+    momentum=None,
+    start_anchor=None,
+    phase=0,
+    initial=None,
+):
+    """One row and head through the recurrence.
+
+    Args:
+        query, key, value: `(tokens, dim)`.
+        theta, eta, alpha: `(tokens,)`, or None for a gate that is off.
+        weights: The memory at the start, one matrix for each dense map.
+        network: `(x, weights) -> y`.
+        rates: How fast each map learns. By default 1.
+        mask: `(tokens,)`, boolean.
+        momentum, start_anchor, phase: The rest of a state to go on from.
+        initial: What `forget_to_initial` forgets towards, by default
+            `weights`.
+
+    Returns:
+        The reads `(tokens, dim)`, the surprises' norms `(tokens,)`, and the
+        state after the last token: weights, momentum, anchor, phase.
+    """
+    tokens = len(key)
+    eta = np.zeros(tokens) if eta is None else eta
+    alpha = np.zeros(tokens) if alpha is None else alpha
+    mask = np.ones(tokens, bool) if mask is None else mask
+    rates = [1.0] * len(weights) if rates is None else rates
+    initial = weights if initial is None else initial
+    towards = [w * forget_to_initial for w in initial]
+    momentum = (
+        [np.zeros_like(w) for w in weights] if momentum is None else momentum
+    )
+    anchors = weights if start_anchor is None else start_anchor
+    reads = np.zeros_like(value)
+    norms = np.zeros(tokens)
+    for t in range(tokens):
+        if not mask[t]:
+            continue
+        if phase == 0:
+            anchors = weights
+        before = weights
+        if forget_first:
+            before = [
+                (1.0 - alpha[t]) * w + alpha[t] * goal
+                for w, goal in zip(weights, towards)
+            ]
+        if anchor == "chunk":
+            g = gradient(
+                lambda w: np.sum((network(key[t], w) - value[t]) ** 2), anchors
+            )
+        else:
+            g = _online_gradient(key[t], value[t], before, anchors, network)
+        norm = np.sqrt(sum(np.sum(x * x) for x in g))
+        if max_surprise is not None and norm > max_surprise:
+            g = [x * max_surprise / norm for x in g]
+        if read_first:
+            read_from = before
+        momentum = [
+            eta[t] * s - theta[t] * rate * x
+            for s, rate, x in zip(momentum, rates, g)
+        ]
+        weights = [
+            (1.0 - alpha[t]) * w + alpha[t] * goal + s
+            for w, goal, s in zip(weights, towards, momentum)
+        ]
+        if not read_first:
+            read_from = weights
+        reads[t] = network(query[t], read_from)
+        norms[t] = norm
+        phase = (phase + 1) % chunk_size
+    return reads, norms, (weights, momentum, anchors, phase)
+
+
+def _online_gradient(key, value, before, anchors, network):
+    """The last map's gradient just before the token; the lower maps' the
+    same error, carried back through the anchor."""
+    online = [*anchors[:-1], before[-1]]
+    error = 2.0 * (network(key, online) - value)
+    last = gradient(lambda w: np.sum((network(key, w) - value) ** 2), online)[
+        -1
+    ]
+    lower = gradient(lambda w: np.sum(error * network(key, w)), anchors)[:-1]
+    return [*lower, last]
