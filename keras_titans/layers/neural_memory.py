@@ -422,15 +422,19 @@ class NeuralMemory(StatefulLayer):
         return state
 
     def state_spec(self, batch_size):
-        maps = [
-            keras.KerasTensor(
-                (batch_size, self.num_heads, inputs, outputs), self.state_dtype
-            )
-            for inputs, outputs in self.network.map_shapes(self._head_dim)
-        ]
-        spec = {"memory": maps, "anchor": list(maps)}
+        def maps():
+            # New tensors for each entry: a functional model tells them apart
+            # by identity.
+            return [
+                keras.KerasTensor(
+                    (batch_size, self.num_heads, *shape), self.state_dtype
+                )
+                for shape in self.network.map_shapes(self._head_dim)
+            ]
+
+        spec = {"memory": maps(), "anchor": maps()}
         if self.update_rule.momentum:
-            spec["momentum"] = list(maps)
+            spec["momentum"] = maps()
         spec["phase"] = keras.KerasTensor((batch_size,), "int32")
         if self.kernel_size > 1:
             channels = 3 * self.num_heads * self._head_dim
