@@ -1,5 +1,7 @@
 """Checks of arguments, with errors that say what to pass instead."""
 
+import keras
+
 
 def check_positive(name, value):
     if not value > 0:
@@ -32,3 +34,35 @@ def check_choice(name, value, choices):
             f"Argument `{name}` must be one of {accepted}. "
             f"Received: {name}={value!r}."
         )
+
+
+def check_instance(name, value, kind):
+    if not isinstance(value, kind):
+        raise ValueError(
+            f"Argument `{name}` must be a `{kind.__name__}`. "
+            f"Received: {name}={value!r}."
+        )
+
+
+def check_mask(mask, shape, layer_name):
+    """A boolean tensor `(batch, length)`; `shape` may have unknowns."""
+    dtype = getattr(mask, "dtype", None)
+    if dtype is None or keras.backend.standardize_dtype(dtype) != "bool":
+        raise ValueError(
+            f"Argument `mask` of layer '{layer_name}' must be a boolean "
+            f"tensor. Received: {type(mask).__name__} of dtype {dtype}."
+        )
+    if not same_shape(tuple(mask.shape), tuple(shape)):
+        raise ValueError(
+            f"Argument `mask` of layer '{layer_name}' must have the inputs' "
+            f"shape (batch, length), {tuple(shape)}. "
+            f"Received: shape {tuple(mask.shape)}."
+        )
+
+
+def same_shape(one, other):
+    """Whether two shapes can be the same; None is any number."""
+    return len(one) == len(other) and all(
+        a is None or b is None or a == b
+        for a, b in zip(one, other, strict=True)
+    )

@@ -3,7 +3,10 @@
 import keras
 from keras import activations
 from keras import initializers
+from keras import ops
 
+from keras_titans.layers.stateful_layer import StatefulLayer
+from keras_titans.validation import check_instance
 from keras_titans.validation import check_positive_integer
 
 
@@ -61,10 +64,12 @@ class MemoryBlock(keras.layers.Layer):
         dropout=0.0,
         **kwargs,
     ):
-        super().__init__(**kwargs)
+        # Keras would cast a state that is passed to the compute dtype.
+        super().__init__(autocast=False, **kwargs)
         check_positive_integer("intermediate_dim", intermediate_dim)
         if isinstance(memory, dict):
             memory = keras.saving.deserialize_keras_object(memory)
+        check_instance("memory", memory, StatefulLayer)
         self.memory = memory
         self.intermediate_dim = intermediate_dim
         self.activation = activations.get(activation)
@@ -115,6 +120,7 @@ class MemoryBlock(keras.layers.Layer):
         update=True,
         return_surprise=False,
     ):
+        inputs = ops.cast(inputs, self.compute_dtype)
         results = self.memory(
             self.memory_norm(inputs),
             mask=mask,

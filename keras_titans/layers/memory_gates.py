@@ -2,6 +2,7 @@
 
 import keras
 from keras import initializers
+from keras import ops
 
 
 class MemoryGates(keras.layers.Layer):
@@ -25,6 +26,14 @@ class MemoryGates(keras.layers.Layer):
             self.maps[name].build(input_shape)
 
     def call(self, inputs):
-        """`(batch, tokens, width)` to what `UpdateRule.gates` returns."""
+        """What `UpdateRule.gates` returns, `(batch, tokens, num_heads)`."""
         logits = {name: dense(inputs) for name, dense in self.maps.items()}
-        return self.update_rule.gates(logits, self.slope)
+        theta, log_momentum, log_retention = self.update_rule.gates(
+            logits, self.slope
+        )
+        if not hasattr(theta, "shape"):
+            rows, tokens = ops.shape(inputs)[:2]
+            theta = ops.full(
+                (rows, tokens, self.num_heads), theta, self.compute_dtype
+            )
+        return theta, log_momentum, log_retention

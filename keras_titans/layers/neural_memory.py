@@ -7,11 +7,14 @@ from keras import constraints
 from keras import initializers
 from keras import ops
 from keras import regularizers
+from keras import tree
 
 from keras_titans.layers.memory_gates import MemoryGates
 from keras_titans.layers.short_convolution import ShortConvolution
 from keras_titans.layers.stateful_layer import StatefulLayer
+from keras_titans.memory.memory_network import MemoryNetwork
 from keras_titans.memory.mlp_memory import MLPMemory
+from keras_titans.memory.objective import Objective
 from keras_titans.memory.objective import SquaredError
 from keras_titans.memory.update_rule import UpdateRule
 from keras_titans.ops import alignment
@@ -22,6 +25,8 @@ from keras_titans.ops.sequence import fresh_memory
 from keras_titans.ops.sequence import memorize
 from keras_titans.ops.unit import unit
 from keras_titans.validation import check_choice
+from keras_titans.validation import check_instance
+from keras_titans.validation import check_mask
 from keras_titans.validation import check_positive_integer
 
 
@@ -170,6 +175,9 @@ class NeuralMemory(StatefulLayer):
         self.memory_constraint = constraints.get(memory_constraint)
         self.remat = remat
         self.supports_masking = True
+        check_instance("network", self.network, MemoryNetwork)
+        check_instance("update_rule", self.update_rule, UpdateRule)
+        check_instance("objective", self.objective, Objective)
         self._check_recipe()
 
     def _check_recipe(self):
@@ -201,7 +209,7 @@ class NeuralMemory(StatefulLayer):
             )
 
     def build(self, input_shape):
-        width = self._check_width(input_shape)
+        width = self._width = self._check_width(input_shape)
         self._head_dim = self.head_dim or width // self.num_heads
         inner = self.num_heads * self._head_dim
         self.query = self._projection(inner, "query")
@@ -224,11 +232,16 @@ class NeuralMemory(StatefulLayer):
         ):
             layer.build(input_shape)
         tokens = tuple(input_shape[:2])
+        self.convolutions = []
         if self.kernel_size > 1:
-            self.convolution = ShortConvolution(
-                self.kernel_size, dtype=self.dtype_policy, name="convolution"
-            )
-            self.convolution.build((*tokens, 3 * inner))
+            for name in ("query", "key", "value"):
+                convolution = ShortConvolution(
+                    self.kernel_size,
+                    dtype=self.dtype_policy,
+                    name=f"{name}_convolution",
+                )
+                convolution.build((*tokens, inner))
+                self.convolutions.append(convolution)
         self.output_norm = keras.layers.RMSNormalization(
             dtype=self.dtype_policy, name="output_norm"
         )
@@ -286,6 +299,7 @@ class NeuralMemory(StatefulLayer):
         return_surprise=False,
     ):
         self._check_call(inputs, mask, initial_state)
+        inputs = ops.cast(inputs, self.compute_dtype)
         batch_size = ops.shape(inputs)[0]
         keep = self.return_state or self.stateful
         state = self.starting_state(initial_state)
@@ -296,7 +310,7 @@ class NeuralMemory(StatefulLayer):
         if mask is not None:
             order, slot, count = alignment.real_tokens_first(mask)
             x = alignment.take_tokens(x, order)
-        query, key, value, tail = self._project(x, state, count)
+        query, key, value, tails = self._project(x, state, count)
         written = count
         if not update:
             written = ops.zeros((batch_size,), "int32")
@@ -322,27 +336,26 @@ class NeuralMemory(StatefulLayer):
         if return_surprise:
             results.append(surprise)
         if keep:
-            state = self._next_state(state, memory, tail, written, x)
+            state = self._next_state(state, memory, tails, written, x)
             self.keep_state(state)
         if self.return_state:
             results.append(state)
         return results[0] if len(results) == 1 else tuple(results)
 
     def _project(self, x, state, count):
-        """Queries, keys, values `(B, N, H, d)`, and the convolution's tail."""
+        """Queries, keys, values `(B, N, H, d)`, the convolutions' tails."""
         mixed = [self.query(x), self.key(x), self.value(x)]
-        tail = None
-        if self.kernel_size > 1:
-            earlier = None if state is None else state["convolution"]
-            mixed, tail = self.convolution(
-                ops.concatenate(mixed, axis=-1), earlier, count
-            )
-            mixed = ops.split(mixed, 3, axis=-1)
+        tails = []
+        for i, convolution in enumerate(self.convolutions):
+            earlier = None if state is None else state["convolution"][i]
+            mixed[i], tail = convolution(mixed[i], earlier, count)
+            if state is not None:
+                tails.append(ops.cast(tail, self.state_dtype))
         query, key, value = (
             ops.cast(self._split_heads(ops.silu(x)), self.state_dtype)
             for x in mixed
         )
-        return unit(query), unit(key), value, tail
+        return unit(query), unit(key), value, tails
 
     def _split_heads(self, x):
         rows, length, _ = ops.shape(x)
@@ -402,8 +415,9 @@ class NeuralMemory(StatefulLayer):
             the update rule has it, each a list with a `(batch, num_heads,
             inputs, outputs)` tensor for every dense map of the network;
             `"phase"`, `(batch,)`, int32, the tokens already seen of the
-            current chunk; `"convolution"`, `(batch, kernel_size - 1, 3 *
-            num_heads * head_dim)`, where there is one.
+            current chunk; `"convolution"`, where there is one, the last
+            inputs `(batch, kernel_size - 1, num_heads * head_dim)` of the
+            query's, the key's and the value's.
         """
         memory, momentum, anchor = fresh_memory(
             self._initial_weights(),
@@ -411,14 +425,15 @@ class NeuralMemory(StatefulLayer):
             momentum=self.update_rule.momentum,
             anchor=True,
         )
-        blank = {
-            name: ops.zeros((batch_size, *spec.shape[1:]), spec.dtype)
-            for name, spec in self.state_spec(None).items()
-            if name in ("phase", "convolution")
-        }
-        state = {"memory": memory, "anchor": anchor, **blank}
+        state = {"memory": memory, "anchor": anchor}
         if self.update_rule.momentum:
             state["momentum"] = momentum
+        for name, spec in self.state_spec(None).items():
+            if name not in state:
+                state[name] = tree.map_structure(
+                    lambda x: ops.zeros((batch_size, *x.shape[1:]), x.dtype),
+                    spec,
+                )
         return state
 
     def state_spec(self, batch_size):
@@ -437,13 +452,16 @@ class NeuralMemory(StatefulLayer):
             spec["momentum"] = maps()
         spec["phase"] = keras.KerasTensor((batch_size,), "int32")
         if self.kernel_size > 1:
-            channels = 3 * self.num_heads * self._head_dim
-            spec["convolution"] = keras.KerasTensor(
-                (batch_size, self.kernel_size - 1, channels), self.state_dtype
-            )
+            inner = self.num_heads * self._head_dim
+            spec["convolution"] = [
+                keras.KerasTensor(
+                    (batch_size, self.kernel_size - 1, inner), self.state_dtype
+                )
+                for _ in range(3)
+            ]
         return spec
 
-    def _next_state(self, state, memory, tail, written, x):
+    def _next_state(self, state, memory, tails, written, x):
         if written is None:
             written = ops.shape(x)[1]
         after = {
@@ -454,7 +472,7 @@ class NeuralMemory(StatefulLayer):
         if self.update_rule.momentum:
             after["momentum"] = memory.momentum
         if self.kernel_size > 1:
-            after["convolution"] = tail
+            after["convolution"] = tails
         return after
 
     def compute_output_spec(
@@ -497,24 +515,18 @@ class NeuralMemory(StatefulLayer):
 
     def _check_call(self, inputs, mask, initial_state):
         width = self._check_width(inputs.shape)
-        if width != self.query.kernel.shape[0]:
+        if width != self._width:
             raise ValueError(
                 f"Layer '{self.name}' was built for inputs of width "
-                f"{self.query.kernel.shape[0]}. Received: shape "
-                f"{tuple(inputs.shape)}."
+                f"{self._width}. Received: shape {tuple(inputs.shape)}."
+            )
+        if inputs.shape[1] == 0:
+            raise ValueError(
+                f"Layer '{self.name}' needs inputs of at least one token. "
+                f"Received: shape {tuple(inputs.shape)}."
             )
         if mask is not None:
-            dtype = keras.backend.standardize_dtype(mask.dtype)
-            if dtype != "bool":
-                raise ValueError(
-                    f"Argument `mask` of layer '{self.name}' must be boolean. "
-                    f"Received: dtype {dtype}."
-                )
-            if len(mask.shape) != 2:
-                raise ValueError(
-                    f"Argument `mask` of layer '{self.name}' must have shape "
-                    f"(batch, length). Received: shape {tuple(mask.shape)}."
-                )
+            check_mask(mask, inputs.shape[:2], self.name)
         if initial_state is not None:
             self.check_state(initial_state, inputs.shape[0])
 

@@ -33,14 +33,12 @@ class ShortConvolution(keras.layers.Layer):
             count: `(batch,)`: each row's real tokens, or None if all are.
 
         Returns:
-            `(batch, tokens, channels)`, and the next call's `earlier`.
+            `(batch, tokens, channels)`; and the next call's `earlier`, or
+            None where there was none.
         """
         if earlier is None:
-            rows, _, channels = ops.shape(inputs)
-            earlier = ops.zeros(
-                (rows, self.kernel_size - 1, channels), inputs.dtype
-            )
-        dtype = earlier.dtype
-        earlier = ops.cast(earlier, inputs.dtype)
-        outputs = causal_convolution(inputs, self.kernel, earlier)
-        return outputs, ops.cast(last_inputs(inputs, earlier, count), dtype)
+            return causal_convolution(inputs, self.kernel), None
+        before = ops.cast(earlier, inputs.dtype)
+        outputs = causal_convolution(inputs, self.kernel, before)
+        tail = last_inputs(inputs, before, count)
+        return outputs, ops.cast(tail, earlier.dtype)

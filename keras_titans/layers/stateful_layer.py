@@ -9,6 +9,8 @@ import keras
 from keras import ops
 from keras import tree
 
+from keras_titans.validation import same_shape
+
 
 class StatefulLayer(keras.layers.Layer):
     """A layer with a state.
@@ -24,10 +26,11 @@ class StatefulLayer(keras.layers.Layer):
     """
 
     def __init__(self, return_state=False, stateful=False, **kwargs):
-        super().__init__(**kwargs)
+        # Keras would cast a state that is passed to the compute dtype.
+        super().__init__(autocast=False, **kwargs)
         self.return_state = return_state
         self.stateful = stateful
-        self.state = None
+        self._state = None
 
     def state_spec(self, batch_size):
         """The state's structure, as nested `keras.KerasTensor`s."""
@@ -42,6 +45,14 @@ class StatefulLayer(keras.layers.Layer):
         """float32 whatever the compute dtype, but for float64."""
         return "float64" if self.compute_dtype == "float64" else "float32"
 
+    @property
+    def state(self):
+        """The kept state's variables, or None if the layer keeps none."""
+        if self._state is None:
+            return None
+        spec = self.state_spec(self._state[0].shape[0])
+        return tree.pack_sequence_as(spec, list(self._state))
+
     def build_state(self, batch_size):
         """Make the variables that a stateful layer keeps its state in."""
         if not self.stateful:
@@ -52,32 +63,34 @@ class StatefulLayer(keras.layers.Layer):
                 "is built: pass `batch_size` to `keras.Input`, or the full "
                 "shape to `build`. Received: batch size None."
             )
-        self.state = tree.map_structure(
-            lambda spec: self.add_weight(
+        self._state = [
+            self.add_weight(
                 shape=spec.shape,
                 dtype=spec.dtype,
                 initializer="zeros",
                 trainable=False,
                 autocast=False,
-                name="state",
-            ),
-            self.state_spec(batch_size),
-        )
+                name="_".join(("state", *map(str, path))),
+            )
+            for path, spec in tree.flatten_with_path(
+                self.state_spec(batch_size)
+            )
+        ]
         self.reset_state()
 
     def reset_state(self):
         """Forget everything: back to the learned initial state."""
-        if self.state is None:
-            return
-        batch_size = tree.flatten(self.state)[0].shape[0]
-        self._assign(self.get_initial_state(batch_size))
+        if self._state is not None:
+            batch_size = self._state[0].shape[0]
+            self._assign(self.get_initial_state(batch_size))
 
     def starting_state(self, initial_state):
         """The state that a call starts from, or None for a fresh one."""
         if initial_state is not None:
             return initial_state
         if self.stateful:
-            return tree.map_structure(ops.convert_to_tensor, self.state)
+            # Copies, because PyTorch assigns in place.
+            return tree.map_structure(ops.copy, self.state)
         return None
 
     def keep_state(self, state):
@@ -100,10 +113,7 @@ class StatefulLayer(keras.layers.Layer):
         for (path, want), have in zip(wanted, tree.flatten(state), strict=True):
             name = "/".join(str(key) for key in path)
             shape = tuple(getattr(have, "shape", ()))
-            if len(shape) != len(want.shape) or any(
-                a is not None and b is not None and a != b
-                for a, b in zip(want.shape, shape, strict=True)
-            ):
+            if not same_shape(shape, want.shape):
                 raise ValueError(
                     f"Entry '{name}' of argument `initial_state` of layer "
                     f"'{self.name}' must have shape {want.shape}. "
@@ -125,7 +135,12 @@ class StatefulLayer(keras.layers.Layer):
         return config
 
     def _assign(self, state):
-        tree.map_structure(lambda v, x: v.assign(x), self.state, state)
+        # Copies, because JAX gives a variable's buffer away in `fit`: no
+        # other variable, and nothing that a call returned, may share it.
+        for variable, value in zip(
+            self._state, tree.flatten(state), strict=True
+        ):
+            variable.assign(ops.copy(value))
 
 
 def _shapes(structure):

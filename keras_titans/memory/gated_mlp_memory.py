@@ -25,7 +25,7 @@ class GatedMLPMemory(MemoryNetwork):
 
     ```python
     layer = keras_titans.layers.NeuralMemory(
-        num_heads=2, head_dim=8, memory=keras_titans.memory.GatedMLPMemory()
+        num_heads=2, head_dim=8, network=keras_titans.memory.GatedMLPMemory()
     )
     ```
     """

@@ -28,7 +28,7 @@ class MemoryNetwork:
             return x + dense(1, keras.ops.tanh(dense(0, x)))
 
     layer = keras_titans.layers.NeuralMemory(
-        num_heads=2, head_dim=8, memory=Bottleneck()
+        num_heads=2, head_dim=8, network=Bottleneck()
     )
     outputs = layer(keras.random.normal((1, 20, 16)))
     ```

@@ -9,6 +9,7 @@ from keras_titans.memory.memory_network import MemoryNetwork
 from keras_titans.ops.unit import unit
 from keras_titans.ops.unit import unit_backward
 from keras_titans.validation import check_positive
+from keras_titans.validation import check_positive_integer
 
 
 @keras.saving.register_keras_serializable("keras_titans")
@@ -31,7 +32,7 @@ class MLPMemory(MemoryNetwork):
     layer = keras_titans.layers.NeuralMemory(
         num_heads=2,
         head_dim=8,
-        memory=keras_titans.memory.MLPMemory(depth=3, activation="silu"),
+        network=keras_titans.memory.MLPMemory(depth=3, activation="gelu"),
     )
     ```
     """
@@ -40,11 +41,11 @@ class MLPMemory(MemoryNetwork):
         self,
         depth=2,
         expansion=4,
-        activation="gelu",
+        activation="silu",
         residual=False,
         unit_norm=True,
     ):
-        check_positive("depth", depth)
+        check_positive_integer("depth", depth)
         check_positive("expansion", expansion)
         self.depth = depth
         self.expansion = expansion

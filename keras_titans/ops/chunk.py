@@ -21,6 +21,7 @@ from keras_titans.ops.decay import Decay
 from keras_titans.ops.decay import before
 from keras_titans.ops.rows import row_dot
 from keras_titans.ops.rows import scale_rows
+from keras_titans.ops.triangular import solve_unit_lower
 
 
 class Memory(NamedTuple):
@@ -169,10 +170,7 @@ def _online_gradient(
     online = _from_start(last, x, carry, shared, earlier, product)
     error = online + (predicted - outputs[last]) - chunk.value
     match = ops.matmul(x, _transpose(x)) * earlier.surprise
-    identity = ops.eye(match.shape[-1], dtype=match.dtype)
-    return ops.solve_triangular(
-        identity + objective.slope * match, objective.slope * error, lower=True
-    )
+    return solve_unit_lower(objective.slope * match, objective.slope * error)
 
 
 def _from_start(m, x, carry, shared, decay, product=None):
