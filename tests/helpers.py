@@ -1,6 +1,7 @@
 """What tests on any backend share."""
 
 import keras
+import numpy as np
 from keras import tree
 
 
@@ -35,3 +36,91 @@ def to_numpy(structure):
         lambda x: None if x is None else keras.ops.convert_to_numpy(x),
         structure,
     )
+
+
+def traced(fn):
+    """`fn` compiled on JAX, where a loop outside `jit` is compiled each time.
+
+    As it is elsewhere. Arguments may be nested structures, None and keywords.
+    """
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.jit(fn)
+    return fn
+
+
+def close(have, want, tolerance):
+    """Nested arrays are finite, and equal within a share of their size."""
+    tree.map_structure(
+        lambda a, b: _close(a, b, tolerance), to_numpy(have), to_numpy(want)
+    )
+
+
+def _close(have, want, tolerance):
+    assert have.shape == want.shape
+    assert np.all(np.isfinite(have))
+    scale = max(1.0, np.max(np.abs(want), initial=0.0))
+    assert np.max(np.abs(have - want), initial=0.0) <= tolerance * scale
+
+
+def same(have, want):
+    """Nested arrays are equal to the last bit."""
+    tree.map_structure(
+        lambda a, b: np.testing.assert_array_equal(a, b, strict=True),
+        to_numpy(have),
+        to_numpy(want),
+    )
+
+
+def randomized(layer, seed=0, scale=0.3):
+    """Move every weight off its start, so that none hides behind a 0 or 1."""
+    rng = np.random.default_rng(seed)
+    for weight in layer.trainable_weights:
+        start = keras.ops.convert_to_numpy(weight.value)
+        weight.assign(start + scale * rng.normal(size=start.shape))
+    return layer
+
+
+def layer_weights(layer):
+    """A layer's weights by their path below it, in float64."""
+    return {
+        weight.path.split(f"{layer.name}/", 1)[1]: np.array(
+            keras.ops.convert_to_numpy(weight.value), "float64"
+        )
+        for weight in layer.weights
+    }
+
+
+def gradients(layer, loss, *args, **kwargs):
+    """`loss(layer(...))` and its gradients by the layer's trainable weights.
+
+    Returns:
+        A number, and an array, or None for no gradient, for each weight.
+    """
+    backend = keras.backend.backend()
+    weights = layer.trainable_variables
+    if backend == "jax":
+        import jax
+
+        def run(values):
+            result, _ = layer.stateless_call(
+                values, layer.non_trainable_variables, *args, **kwargs
+            )
+            return loss(result)
+
+        value, found = jax.jit(jax.value_and_grad(run))(
+            [w.value for w in weights]
+        )
+    elif backend == "tensorflow":
+        import tensorflow as tf
+
+        with tf.GradientTape() as tape:
+            value = loss(layer(*args, **kwargs))
+        found = tape.gradient(value, [w.value for w in weights])
+    else:
+        layer.zero_grad()
+        value = loss(layer(*args, **kwargs))
+        value.backward()
+        found = [w.value.grad for w in weights]
+    return float(value), to_numpy(found)

@@ -13,6 +13,8 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[1]
 PACKAGE = "keras_titans"
 TESTS = ROOT / "tests"
+# Tests of the package as a whole.
+WHOLE = {TESTS / "docstring_test.py", TESTS / "house_test.py"}
 
 # From the ground up. Below them stand the package's own plain modules, such
 # as `version`, which anyone may import; above them its `__init__`.
@@ -164,16 +166,18 @@ def test_every_folder_is_a_floor():
 def test_every_unit_test_mirrors_a_file():
     """`tests/ops/decay_test.py` tests `keras_titans/ops/decay.py`.
 
-    A folder's `__init__.py` is tested by the file named after the folder.
+    A topic may follow the file's name: `decay_gradient_test.py`. A folder's
+    `__init__.py` is tested by the file named after the folder.
     """
     astray = []
     for path in TESTS.rglob("*_test.py"):
-        if path == pathlib.Path(__file__):
+        if path in WHOLE:
             continue
         stem = path.stem.removesuffix("_test")
         folder = ROOT / PACKAGE / path.parent.relative_to(TESTS)
-        source = "__init__" if stem == folder.name else stem
-        if not (folder / f"{source}.py").exists():
+        sources = {source.stem for source in folder.glob("*.py")}
+        sources.add(folder.name)
+        if not any(f"{stem}_".startswith(f"{name}_") for name in sources):
             astray.append(str(path.relative_to(ROOT)))
     assert not astray, astray
 

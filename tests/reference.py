@@ -4,11 +4,25 @@ Slow and obvious on purpose: every fast path is held against it. Gradients are
 taken by complex steps, so that no derivation is shared with the library.
 """
 
+import math
+
 import numpy as np
 
 
+def sigmoid(z):
+    return 1.0 / (1.0 + np.exp(-z))
+
+
 def silu(z):
-    return z / (1.0 + np.exp(-z))
+    return z * sigmoid(z)
+
+
+def gelu(z):
+    """`z Phi(z)`, by first order off the real line: complex steps are tiny."""
+    r = np.real(z)
+    area = 0.5 * (1.0 + np.vectorize(math.erf)(r / math.sqrt(2.0)))
+    density = np.exp(-0.5 * r * r) / math.sqrt(2.0 * math.pi)
+    return z * (area + (z - r) * density)
 
 
 def unit(x):
@@ -148,3 +162,108 @@ def _online_gradient(key, value, before, anchors, network):
     ]
     lower = gradient(lambda w: np.sum(error * network(key, w)), anchors)[:-1]
     return [*lower, last]
+
+
+def memory_layer(x, weights, num_heads, network, mask=None, **options):
+    """The whole layer: a row's masked tokens are taken out of it first.
+
+    Args:
+        x: `(rows, tokens, width)`.
+        weights: The layer's weights by name, as `layer_weights` reads them.
+        num_heads: Number of heads.
+        network: `(x, weights) -> y`.
+        mask: `(rows, tokens)`, boolean.
+        options: For `memorize`; `max_learning_rate`; `normalize`.
+
+    Returns:
+        The outputs, 0 where masked; the surprises `(rows, tokens, heads)`;
+        each row's and head's state.
+    """
+    mask = np.ones(x.shape[:2], bool) if mask is None else mask
+    outputs = np.zeros_like(x)
+    surprises = np.zeros((*x.shape[:2], num_heads))
+    states = {}
+    for row in range(len(x)):
+        real = mask[row]
+        outputs[row, real], surprises[row, real], by_head = _layer_row(
+            x[row, real], weights, num_heads, network, **options
+        )
+        for head, state in enumerate(by_head):
+            states[row, head] = state
+    return outputs, surprises, states
+
+
+def _layer_row(
+    x,
+    weights,
+    num_heads,
+    network,
+    normalize=True,
+    max_learning_rate=1.0,
+    **options,
+):
+    tokens = len(x)
+
+    def projected(name):
+        y = x @ weights[f"{name}/kernel"] + weights.get(f"{name}/bias", 0.0)
+        taps = weights.get(f"{name}_convolution/kernel")
+        if taps is not None:
+            z = np.zeros_like(y)
+            for t in range(tokens):
+                for back in range(min(len(taps), t + 1)):
+                    z[t] += y[t - back] * taps[len(taps) - 1 - back]
+            y = z
+        return silu(y).reshape(tokens, num_heads, -1)
+
+    def gate(name):
+        if f"gates/{name}/kernel" not in weights:
+            return None
+        return sigmoid(
+            x @ weights[f"gates/{name}/kernel"] + weights[f"gates/{name}/bias"]
+        )
+
+    query, key = unit(projected("query")), unit(projected("key"))
+    value = projected("value")
+    rate, eta, alpha = (
+        gate("learning_rate"),
+        gate("momentum"),
+        gate("forgetting"),
+    )
+    theta = max_learning_rate * (
+        np.ones((tokens, num_heads)) if rate is None else rate
+    )
+    if normalize:
+        theta = theta / 2.0 * (1.0 if eta is None else 1.0 - eta)
+    reads, surprises, states = [], [], []
+    for head in range(num_heads):
+        start, depth = [], 0
+        while f"initial_memory_{depth}" in weights:
+            w = weights[f"initial_memory_{depth}"]
+            start.append(np.split(w, num_heads, axis=1)[head])
+            depth += 1
+        rates = [1.0]
+        if depth > 1:
+            rates = [*np.exp(weights["log_hidden_rates"][:, head]), 1.0]
+        read, surprise, state = memorize(
+            query[:, head],
+            key[:, head],
+            value[:, head],
+            theta[:, head],
+            None if eta is None else eta[:, head],
+            None if alpha is None else alpha[:, head],
+            start,
+            network,
+            rates=rates,
+            **options,
+        )
+        square = np.mean(read * read, axis=-1, keepdims=True)
+        read = read / np.sqrt(square + 1e-6) * weights["output_norm/scale"]
+        reads.append(read)
+        surprises.append(surprise)
+        states.append(state)
+    y = np.concatenate(reads, axis=-1)
+    y = y * silu(
+        x @ weights["output_gate/kernel"] + weights.get("output_gate/bias", 0.0)
+    )
+    y = y @ weights["output/kernel"] + weights.get("output/bias", 0.0)
+    return y, np.stack(surprises, axis=-1), states
