@@ -22,11 +22,14 @@ def float64_where_asked_for():
 
         before = jax.config.jax_enable_x64
         jax.config.update("jax_enable_x64", True)
+        # Compiling is what takes the time of these tests.
+        jax.config.update("jax_disable_most_optimizations", True)
     assert keras.config.floatx() == "float32"
     yield
     dtypes.BIT64_TO_BIT32_DTYPE["float64"] = narrower
     if keras.backend.backend() == "jax":
         jax.config.update("jax_enable_x64", before)
+        jax.config.update("jax_disable_most_optimizations", False)
 
 
 # PyTorch is used eagerly: `torch.compile` takes minutes for a loop.

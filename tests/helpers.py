@@ -123,4 +123,4 @@ def gradients(layer, loss, *args, **kwargs):
         value = loss(layer(*args, **kwargs))
         value.backward()
         found = [w.value.grad for w in weights]
-    return float(value), to_numpy(found)
+    return float(to_numpy(value)), to_numpy(found)

@@ -467,7 +467,9 @@ class NeuralMemory(StatefulLayer):
         after = {
             "memory": memory.memory,
             "anchor": memory.anchor,
-            "phase": (state["phase"] + written) % self.chunk_size,
+            "phase": ops.cast(
+                (state["phase"] + written) % self.chunk_size, "int32"
+            ),
         }
         if self.update_rule.momentum:
             after["momentum"] = memory.momentum

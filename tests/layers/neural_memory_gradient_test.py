@@ -1,0 +1,113 @@
+"""The outer gradient: right, everywhere, and the same with less memory."""
+
+import numpy as np
+import pytest
+from keras import ops
+
+from keras_titans.layers import NeuralMemory
+from keras_titans.memory import MLPMemory
+from keras_titans.memory import UpdateRule
+from tests.helpers import gradients
+from tests.helpers import randomized
+from tests.helpers import to_numpy
+from tests.helpers import traced
+
+ROWS, TOKENS, WIDTH = 2, 7, 4
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(ROWS, TOKENS, WIDTH))
+PROBE = RNG.normal(size=(ROWS, TOKENS, WIDTH))
+MASK = np.ones((ROWS, TOKENS), bool)
+MASK[0, :2] = MASK[1, 4] = False
+
+
+def memory_layer(**options):
+    options = {
+        "num_heads": 2,
+        "chunk_size": 3,
+        "network": MLPMemory(2, 1.5, "tanh"),
+        "update_rule": UpdateRule(initial_forgetting=0.1),
+        "use_bias": True,
+        "dtype": "float64",
+        **options,
+    }
+    layer = NeuralMemory(**options)
+    layer.build((None, None, WIDTH))
+    return randomized(layer)
+
+
+def loss(outputs):
+    return ops.sum(outputs * ops.convert_to_tensor(PROBE))
+
+
+def state_loss(results):
+    """Of everything that a call returns."""
+    outputs, surprise, state = results
+    total = loss(outputs) + ops.sum(surprise)
+    for name in ("memory", "momentum", "anchor", "convolution"):
+        for entry in state[name]:
+            total = total + ops.sum(ops.sin(3.0 * entry))
+    return total
+
+
+@pytest.mark.parametrize("mask", [None, MASK], ids=["whole", "masked"])
+@pytest.mark.parametrize("anchor", ["token", "chunk"])
+@pytest.mark.parametrize("remat", [True, False], ids=["remat", "kept"])
+def test_gradient_equals_finite_differences(anchor, remat, mask):
+    layer = memory_layer(anchor=anchor, remat=remat, return_state=True)
+    options = {"mask": mask, "return_surprise": True}
+    _, found = gradients(layer, state_loss, X, training=True, **options)
+    weights = layer.trainable_variables
+    start = to_numpy([w.value for w in weights])
+    for w, g in zip(weights, found, strict=True):
+        assert g is not None, f"nothing reaches {w.path}"
+        assert np.abs(g).max() > 1e-6, f"nothing reaches {w.path}"
+
+    def at(values):
+        if layer.non_trainable_variables:
+            raise AssertionError("no such weights are meant to be here")
+        results, _ = layer.stateless_call(values, [], X, **options)
+        return state_loss(results)
+
+    at = traced(at)
+    rng = np.random.default_rng(1)
+    step = 1e-5
+    # Each weight on its own, so that a small one's error shows.
+    for i, g in enumerate(found):
+        direction = rng.normal(size=g.shape)
+        moved = lambda by: [
+            ops.convert_to_tensor(w + by * direction * (j == i))
+            if j == i
+            else ops.convert_to_tensor(w)
+            for j, w in enumerate(start)
+        ]
+        slope = float(at(moved(step)) - at(moved(-step))) / (2 * step)
+        wanted = np.sum(g * direction)
+        size = max(1.0, np.abs(wanted))
+        assert abs(slope - wanted) < 1e-6 * size, weights[i].path
+
+
+@pytest.mark.parametrize("anchor", ["token", "chunk"])
+def test_remat_changes_no_gradient(anchor):
+    layer = memory_layer(anchor=anchor)
+    found = []
+    for layer.remat in (True, False):
+        found.append(gradients(layer, loss, X, training=True))
+    assert abs(found[0][0] - found[1][0]) < 1e-12
+    for a, b in zip(found[0][1], found[1][1], strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("value", [0.0, 1e4])
+def test_gradients_are_finite_at_the_edges(value):
+    """Inputs of nothing, and inputs that saturate every gate."""
+    layer = memory_layer(dtype="float32", return_state=True)
+    x = np.full((ROWS, TOKENS, WIDTH), value, "float32")
+    _, found = gradients(
+        layer,
+        lambda results: ops.sum(results[0]),
+        x,
+        training=True,
+        mask=MASK,
+    )
+    for g in found:
+        assert g is None or np.all(np.isfinite(g))
