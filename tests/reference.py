@@ -4,8 +4,6 @@ Slow and obvious on purpose: every fast path is held against it. Gradients are
 taken by complex steps, so that no derivation is shared with the library.
 """
 
-import math
-
 import numpy as np
 
 
@@ -15,14 +13,6 @@ def sigmoid(z):
 
 def silu(z):
     return z * sigmoid(z)
-
-
-def gelu(z):
-    """`z Phi(z)`, by first order off the real line: complex steps are tiny."""
-    r = np.real(z)
-    area = 0.5 * (1.0 + np.vectorize(math.erf)(r / math.sqrt(2.0)))
-    density = np.exp(-0.5 * r * r) / math.sqrt(2.0 * math.pi)
-    return z * (area + (z - r) * density)
 
 
 def unit(x):

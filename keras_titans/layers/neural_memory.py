@@ -434,7 +434,7 @@ class NeuralMemory(StatefulLayer):
                     lambda x: ops.zeros((batch_size, *x.shape[1:]), x.dtype),
                     spec,
                 )
-        return state
+        return dict(sorted(state.items()))
 
     def state_spec(self, batch_size):
         def maps():
@@ -459,7 +459,8 @@ class NeuralMemory(StatefulLayer):
                 )
                 for _ in range(3)
             ]
-        return spec
+        # In order, because not every tree sorts the keys itself.
+        return dict(sorted(spec.items()))
 
     def _next_state(self, state, memory, tails, written, x):
         if written is None:
@@ -475,7 +476,7 @@ class NeuralMemory(StatefulLayer):
             after["momentum"] = memory.momentum
         if self.kernel_size > 1:
             after["convolution"] = tails
-        return after
+        return dict(sorted(after.items()))
 
     def compute_output_spec(
         self,

@@ -1,5 +1,7 @@
 """Bad input is named, before anything is computed."""
 
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -161,11 +163,9 @@ def test_state(change, says):
     layer.build((None, None, WIDTH))
     state = to_numpy(layer.get_initial_state(ROWS))
     layer(X, initial_state=state)
-    with pytest.raises(
-        ValueError, match=f"(?s)`initial_state`|{says}"
-    ) as error:
+    with pytest.raises(ValueError, match="`initial_state`") as error:
         layer(X, initial_state=change(state))
-    assert "`initial_state`" in str(error.value)
+    assert re.search(f"(?s){says}", str(error.value))
 
 
 def test_errors_come_before_any_computation():

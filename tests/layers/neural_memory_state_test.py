@@ -124,15 +124,11 @@ def test_functional_model_with_a_state_in_and_out():
     layer.build((None, None, WIDTH))
     x, state = keras.Input((None, WIDTH)), state_inputs(layer)
     outputs, after = layer(x, initial_state=state)
-    model = keras.Model({"x": x, "state": state}, (outputs, after))
+    model = keras.Model([x, state], [outputs, after])
     start = to_numpy(layer.get_initial_state(ROWS))
-    whole, whole_state = model({"x": inputs(), "state": start})
-    first, middle = model.predict(
-        {"x": inputs()[:, :3], "state": start}, verbose=0
-    )
-    second, last = model.predict(
-        {"x": inputs()[:, 3:], "state": middle}, verbose=0
-    )
+    whole, whole_state = model([inputs(), start])
+    first, middle = model.predict([inputs()[:, :3], start], verbose=0)
+    second, last = model.predict([inputs()[:, 3:], middle], verbose=0)
     close(np.concatenate([first, second], axis=1), whole, 1e-5)
     close(last, to_numpy(whole_state), 1e-5)
 
@@ -150,6 +146,18 @@ def test_symbolic_shapes_are_those_of_the_results():
         for a, b in zip(symbol.shape, tensor.shape):
             assert a is None or a == b
         assert symbol.dtype == keras.backend.standardize_dtype(tensor.dtype)
+
+
+def test_entries_are_in_the_order_that_trees_flatten_them():
+    """Some trees go by the keys' order, some by that of insertion."""
+    layer = memory_layer(return_state=True)
+    _, state = layer(inputs())
+    for entries in (
+        state,
+        layer.get_initial_state(ROWS),
+        layer.state_spec(ROWS),
+    ):
+        assert list(entries) == sorted(entries)
 
 
 def test_momentum_has_a_state_only_where_it_is_on():

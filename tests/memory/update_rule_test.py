@@ -1,0 +1,124 @@
+"""The gates' formulas, their starts and switches."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from keras_titans.memory import UpdateRule
+from tests.helpers import close
+from tests.reference import sigmoid
+
+LOGITS = {
+    "learning_rate": np.array([-2.0, 0.0, 1.5]),
+    "momentum": np.array([0.5, -1.0, 3.0]),
+    "forgetting": np.array([-4.0, 1.0, 0.0]),
+}
+RATE, ETA, ALPHA = (sigmoid(z) for z in LOGITS.values())
+
+
+def gates(slope=2.0, **options):
+    rule = UpdateRule(**options)
+    logits = {
+        name: ops.convert_to_tensor(LOGITS[name])
+        for name in rule.initial_logits()
+    }
+    return rule.gates(logits, slope)
+
+
+def test_normalised_learning_rate():
+    theta, log_eta, log_keep = gates(max_learning_rate=0.8, slope=3.0)
+    close(theta, 0.8 * RATE * (1 - ETA) / 3.0, 1e-12)
+    close(log_eta, np.log(ETA), 1e-12)
+    close(log_keep, np.log(1 - ALPHA), 1e-12)
+
+
+def test_the_papers_learning_rate():
+    theta, *_ = gates(max_learning_rate=0.8, normalize_learning_rate=False)
+    close(theta, 0.8 * RATE, 1e-12)
+
+
+def test_switched_off():
+    theta, log_eta, log_keep = gates(momentum=False, forgetting=False)
+    close(theta, RATE / 2.0, 1e-12)
+    assert log_eta is None and log_keep is None
+    theta, *_ = gates(learning_rate=False, max_learning_rate=0.8)
+    close(theta, 0.8 * (1 - ETA) / 2.0, 1e-12)
+    theta, *_ = gates(learning_rate=False, momentum=False)
+    assert theta == 0.5
+
+
+@pytest.mark.parametrize("logit", [-800.0, 800.0])
+def test_saturated_gates_are_finite(logit):
+    rule = UpdateRule()
+    z = {name: ops.convert_to_tensor([logit]) for name in LOGITS}
+    for gate in rule.gates(z, 2.0):
+        assert np.all(np.isfinite(ops.convert_to_numpy(gate)))
+
+
+def test_gates_start_where_they_are_told_to():
+    starts = UpdateRule(
+        initial_learning_rate=0.2, initial_momentum=0.7, initial_forgetting=0.03
+    ).initial_logits()
+    assert {name: round(sigmoid(z), 9) for name, z in starts.items()} == {
+        "learning_rate": 0.2,
+        "momentum": 0.7,
+        "forgetting": 0.03,
+    }
+    assert set(UpdateRule(momentum=False).initial_logits()) == {
+        "learning_rate",
+        "forgetting",
+    }
+
+
+def test_a_large_surprise_is_scaled_down_and_a_small_one_left():
+    rule = UpdateRule(max_surprise=2.0)
+    deltas = [ops.ones((2, 3)), 2.0 * ops.ones((2, 5))]
+    have = rule.bound(deltas, ops.convert_to_tensor([8.0, 1.0]))
+    for delta, bounded in zip(deltas, have):
+        scale = np.array([[0.25], [1.0]])
+        close(bounded, ops.convert_to_numpy(delta) * scale, 1e-6)
+    assert UpdateRule().bound(deltas, None) is deltas
+
+
+def test_config_round_trip():
+    options = {
+        "learning_rate": False,
+        "momentum": False,
+        "forgetting": False,
+        "normalize_learning_rate": False,
+        "max_learning_rate": 0.3,
+        "initial_learning_rate": 0.2,
+        "initial_momentum": 0.8,
+        "initial_forgetting": 0.02,
+        "hidden_rate": 0.3,
+        "forget_to": "initial",
+        "forget_first": True,
+        "read_first": True,
+        "max_surprise": 3.0,
+    }
+    rule = UpdateRule(**options)
+    assert rule.get_config() == options
+    assert not set(UpdateRule().get_config().items()) & set(options.items())
+    again = keras.saving.deserialize_keras_object(
+        keras.saving.serialize_keras_object(rule)
+    )
+    assert again.get_config() == options
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"max_learning_rate": 0.0},
+        {"initial_learning_rate": 1.0},
+        {"initial_momentum": 0.0},
+        {"initial_forgetting": -0.1},
+        {"hidden_rate": 0.0},
+        {"forget_to": "start"},
+        {"max_surprise": 0.0},
+    ],
+    ids=lambda options: "-".join(options),
+)
+def test_bad_arguments_are_named(options):
+    with pytest.raises(ValueError, match="-".join(options)):
+        UpdateRule(**options)
