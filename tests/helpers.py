@@ -124,3 +124,25 @@ def gradients(layer, loss, *args, **kwargs):
         value.backward()
         found = [w.value.grad for w in weights]
     return float(to_numpy(value)), to_numpy(found)
+
+
+def gradient(fn, arguments):
+    """Of a function of nested structures to a number, on any backend."""
+    flat = tree.flatten(arguments)
+    packed = lambda flat: fn(*tree.pack_sequence_as(arguments, list(flat)))
+    name = keras.backend.backend()
+    if name == "jax":
+        import jax
+
+        return jax.grad(packed)(flat)
+    if name == "tensorflow":
+        import tensorflow as tf
+
+        with tf.GradientTape() as tape:
+            tape.watch(flat)
+            value = packed(flat)
+        return tape.gradient(value, flat)
+    import torch
+
+    flat = [x.detach().requires_grad_() for x in flat]
+    return list(torch.autograd.grad(packed(flat), flat))

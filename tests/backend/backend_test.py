@@ -8,6 +8,7 @@ from keras import tree
 
 from keras_titans import backend
 from tests.helpers import close
+from tests.helpers import gradient
 from tests.helpers import to_numpy
 
 ROWS, STEPS = 3, 5
@@ -49,28 +50,6 @@ def loss(outputs):
         weights = np.cos(np.arange(n) + i).reshape(tuple(x.shape))
         total = total + ops.sum(x * ops.convert_to_tensor(weights))
     return total
-
-
-def gradient(fn, arguments):
-    """Of a function of nested structures to a number, on any backend."""
-    flat = tree.flatten(arguments)
-    packed = lambda flat: fn(*tree.pack_sequence_as(arguments, list(flat)))
-    name = keras.backend.backend()
-    if name == "jax":
-        import jax
-
-        return jax.grad(packed)(flat)
-    if name == "tensorflow":
-        import tensorflow as tf
-
-        with tf.GradientTape() as tape:
-            tape.watch(flat)
-            value = packed(flat)
-        return tape.gradient(value, flat)
-    import torch
-
-    flat = [x.detach().requires_grad_() for x in flat]
-    return list(torch.autograd.grad(packed(flat), flat))
 
 
 @pytest.mark.parametrize("remat", [False, True])
