@@ -212,8 +212,11 @@ class NeuralMemory(StatefulLayer):
         width = self._width = self._check_width(input_shape)
         self._head_dim = self.head_dim or width // self.num_heads
         inner = self.num_heads * self._head_dim
-        self.query = self._projection(inner, "query")
-        self.key = self._projection(inner, "key")
+        # Queries and keys start from the same draw, so that a token finds
+        # what was written at its like from the first step on.
+        alike = self.kernel_initializer.clone()
+        self.query = self._projection(inner, "query", alike)
+        self.key = self._projection(inner, "key", alike)
         self.value = self._projection(inner, "value")
         self.output_gate = self._projection(inner, "output_gate")
         self.gates = MemoryGates(
@@ -251,11 +254,13 @@ class NeuralMemory(StatefulLayer):
         self._build_memory()
         self.build_state(input_shape[0])
 
-    def _projection(self, units, name):
+    def _projection(self, units, name, kernel_initializer=None):
         return keras.layers.Dense(
             units,
             use_bias=self.use_bias,
-            kernel_initializer=self.kernel_initializer.clone(),
+            kernel_initializer=(
+                kernel_initializer or self.kernel_initializer.clone()
+            ),
             bias_initializer=self.bias_initializer.clone(),
             kernel_regularizer=self.kernel_regularizer,
             bias_regularizer=self.bias_regularizer,

@@ -1,7 +1,6 @@
 """The short causal convolution as a layer with a tail to go on from."""
 
 import keras
-from keras import initializers
 from keras import ops
 
 from keras_titans.ops.convolution import causal_convolution
@@ -16,10 +15,9 @@ class ShortConvolution(keras.layers.Layer):
         self.kernel_size = kernel_size
 
     def build(self, input_shape):
-        limit = self.kernel_size**-0.5
         self.kernel = self.add_weight(
             shape=(self.kernel_size, input_shape[-1]),
-            initializer=initializers.RandomUniform(-limit, limit),
+            initializer=_fading_taps,
             name="kernel",
         )
 
@@ -42,3 +40,14 @@ class ShortConvolution(keras.layers.Layer):
         outputs = causal_convolution(inputs, self.kernel, before)
         tail = last_inputs(inputs, before, count)
         return outputs, ops.cast(tail, earlier.dtype)
+
+
+def _fading_taps(shape, dtype=None):
+    """Half as much of each token before: 1, 1/2, 1/4, ... and a little noise.
+
+    So a key has its token's own mark and, fainter, that of the tokens before
+    it, with the same sign in queries and keys: a token finds where it stood,
+    and what followed it, before anything is learned.
+    """
+    fading = 2.0 ** -ops.arange(shape[0] - 1, -1, -1, dtype=dtype)
+    return fading[:, None] + keras.random.normal(shape, stddev=0.1, dtype=dtype)
