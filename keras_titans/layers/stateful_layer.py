@@ -5,6 +5,8 @@ enters as `initial_state`, leaves with `return_state=True`, and a layer built
 with `stateful=True` keeps it from call to call until `reset_state()`.
 """
 
+from typing import Any
+
 import keras
 from keras import ops
 from keras import tree
@@ -30,7 +32,7 @@ class StatefulLayer(keras.layers.Layer):
         super().__init__(autocast=False, **kwargs)
         self.return_state = return_state
         self.stateful = stateful
-        self._state = None
+        self._state: Any = None
 
     def state_spec(self, batch_size):
         """The state's structure, as nested `keras.KerasTensor`s."""

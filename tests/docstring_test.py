@@ -1,0 +1,36 @@
+"""The examples that public docstrings show run as they stand."""
+
+import inspect
+import re
+import textwrap
+
+import keras
+import numpy as np
+import pytest
+
+import keras_titans
+
+FLOORS = (keras_titans.layers, keras_titans.memory)
+PUBLIC = {
+    f"{floor.__name__.split('.')[-1]}.{name}": getattr(floor, name)
+    for floor in FLOORS
+    for name in floor.__all__
+}
+
+
+def examples(thing):
+    text = inspect.getdoc(thing) or ""
+    blocks = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    return [textwrap.dedent(block) for block in blocks]
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_examples_run(name):
+    found = examples(PUBLIC[name])
+    assert found, f"{name} shows no example"
+    for example in found:
+        names = {"keras": keras, "np": np, "keras_titans": keras_titans}
+        exec(compile(example, f"<example of {name}>", "exec"), names)
+        layer = names.get("layer")
+        if layer is not None and not layer.built:
+            layer(keras.random.normal((1, 5, 16)))
