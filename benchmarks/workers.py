@@ -1,0 +1,221 @@
+"""One subprocess for each measured thing, told what to do by lines of JSON.
+
+Both ends are here. The measured side calls `serve(make_cell)`: a cell has
+`versions()`, `prepare(mode)` and `call(mode)`. The measuring side makes a
+`Worker`, which watches the clock and the memory while it waits for an answer,
+so a cell that is too slow or too large ends as a recorded `Stopped` and not as
+a dead machine. Workers stay alive between calls, so the things compared can be
+timed in turns: a busy minute then falls on all of them.
+"""
+
+import json
+import os
+import selectors
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+
+from benchmarks import measure
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+STILL = 30.0  # seconds without any work are a deadlock, not a slow call
+
+
+class Stopped(Exception):
+    """A worker gave no answer; the message says why, in words for a table.
+
+    `by_limit`: time or memory was not enough, so more tokens are hopeless.
+    """
+
+    def __init__(self, reason, by_limit=False):
+        super().__init__(reason)
+        self.by_limit = by_limit
+
+
+# --- the measured side -------------------------------------------------------
+
+
+def serve(make_cell):
+    """Answers commands from stdin until it ends.
+
+    What libraries print goes to stderr.
+    """
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    cell = None
+    for line in sys.stdin:
+        command = json.loads(line)
+        try:
+            if command["do"] == "make":
+                start = time.perf_counter()
+                cell = make_cell(command["spec"])
+                answer = {
+                    "make_seconds": time.perf_counter() - start,
+                    "versions": cell.versions(),
+                }
+            else:
+                do = {"prepare": _prepare, "time": _time}[command["do"]]
+                answer = do(cell, command)
+        except Exception as error:  # whatever broke is recorded, not raised
+            traceback.print_exc()
+            answer = {
+                "error": f"{type(error).__name__}: {error}".split("\n")[0][:200]
+            }
+        answers.write(json.dumps(answer) + "\n")
+
+
+def _prepare(cell, command):
+    """Compiles and calls once; the peak starts from what is resident then."""
+    mode = command["mode"]
+    measure.trim()
+    built, _ = measure.memory_of()
+    start = time.perf_counter()
+    facts = cell.prepare(mode) or {}
+    first = time.perf_counter() - start
+    again = None
+    if first < command["patience"]:
+        (again,) = measure.timed(lambda: cell.call(mode), 0.0, 1)
+    measure.trim()
+    restarted = measure.restart_peak()
+    idle, _ = measure.memory_of()
+    return {
+        **facts,
+        "first_call_seconds": first,
+        "call_seconds": again or first,
+        "resident_before": built,
+        "resident_idle": idle,
+        "peak_restarted": restarted,
+    }
+
+
+def _time(cell, command):
+    """Times a burst of calls.
+
+    A short call is first made once more, unrecorded, to bring the caches back.
+    """
+    mode = command["mode"]
+    if command["last"] < 1.0:
+        cell.call(mode)
+    others = measure.Others()
+    seconds = measure.timed(
+        lambda: cell.call(mode),
+        command["minimum_seconds"],
+        command["maximum_calls"],
+    )
+    share = others.share(command["threads"])
+    _, peak = measure.memory_of()
+    whole = measure.peak_of_whole_process()
+    measure.trim()
+    return {
+        "seconds": seconds,
+        "others": share,
+        "peak": peak or whole,
+        "peak_of_process": whole,
+    }
+
+
+# --- the measuring side ------------------------------------------------------
+
+
+class Worker:
+    """A subprocess that runs `module` under `python` and answers commands.
+
+    Args:
+        python: The interpreter.
+        module: A module that calls `serve` when it is run.
+        environment: Variables to add to this process's own.
+        limit_bytes: The worker is stopped when more than this is resident.
+    """
+
+    def __init__(self, python, module, environment=None, limit_bytes=None):
+        self.limit_bytes = limit_bytes
+        self.log = tempfile.TemporaryFile("w+", errors="replace")
+        self.process = subprocess.Popen(
+            [python, "-m", module],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.log,
+            text=True,
+            env={**os.environ, "PYTHONPATH": ROOT, **(environment or {})},
+        )
+
+    def ask(self, timeout, **command):
+        """Sends a command and waits for its answer.
+
+        Raises `Stopped` on a timeout, too much memory or an error.
+        """
+        try:
+            self.process.stdin.write(json.dumps(command) + "\n")
+            self.process.stdin.flush()
+        except OSError:
+            raise Stopped(self._last_words()) from None
+        deadline = time.monotonic() + timeout
+        self.last_sign = time.monotonic(), 0.0
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.process.stdout, selectors.EVENT_READ)
+            while not selector.select(0.1):
+                self._watch(deadline, timeout)
+        line = self.process.stdout.readline()
+        if not line:
+            raise Stopped(self._last_words())
+        answer = json.loads(line)
+        if "error" in answer:
+            raise Stopped(answer["error"])
+        return answer
+
+    def _watch(self, deadline, timeout):
+        now = time.monotonic()
+        work = measure.processor_seconds(self.process.pid)
+        if work is None or work > self.last_sign[1] + 0.02:
+            self.last_sign = now, work or 0.0
+        if now - self.last_sign[0] > STILL:
+            self.stop(kill=True)
+            raise Stopped(f"stood still for {STILL:.0f} s")
+        resident, _ = measure.memory_of(self.process.pid)
+        available, total = measure.available_memory()
+        if now > deadline:
+            self.stop(kill=True)
+            raise Stopped(f"took > {timeout:.0f} s", by_limit=True)
+        if resident and self.limit_bytes and resident > self.limit_bytes:
+            self.stop(kill=True)
+            raise Stopped(f"needs > {resident / measure.GIB:.1f} GiB", True)
+        if (
+            resident
+            and available
+            and available < total / 16
+            and resident > total / 4
+        ):
+            self.stop(kill=True)
+            raise Stopped(f"needs > {resident / measure.GIB:.1f} GiB", True)
+
+    def _last_words(self):
+        code = self.process.wait()
+        self.log.seek(0)
+        lines = [
+            line.strip()
+            for line in self.log.read().splitlines()
+            if line.strip()
+        ]
+        return f"ended with status {code}" + (
+            f": {lines[-1][:160]}" if lines else ""
+        )
+
+    def stop(self, kill=False):
+        """Ends the subprocess: by closing its input, or at once."""
+        if self.process.poll() is None:
+            if kill:
+                self.process.kill()
+            else:
+                self.process.stdin.close()
+            try:
+                self.process.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        for stream in (self.process.stdin, self.process.stdout, self.log):
+            try:
+                stream.close()
+            except OSError:
+                pass
