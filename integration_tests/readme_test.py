@@ -1,0 +1,28 @@
+"""README's own code runs, from top to bottom, as a newcomer would paste it."""
+
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+README = pathlib.Path(__file__).parents[1] / "README.md"
+
+
+def test_python_blocks_run(tmp_path):
+    blocks = re.findall(
+        r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL
+    )
+    assert len(blocks) >= 2
+    script = tmp_path / "readme.py"
+    script.write_text("\n".join(blocks))
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        env={**os.environ, "PYTHONPATH": str(README.parent)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    shape = re.search(r"# (\(1, 64, 256\))", blocks[0])
+    assert shape and shape[1] in done.stdout
