@@ -66,10 +66,14 @@ def _reverse_loop(step, starts, xs, shared, d_last, d_ys):
         start = tree.pack_sequence_as(d_last, [s.read(i) for s in starts])
         x = tree.pack_sequence_as(xs, [column.read(i) for column in columns])
         d_y = [column.read(i) for column in d_y_columns]
-        sources = tree.flatten((start, x, shared))
+        # Without a graph, one tensor in two places would count twice.
+        start, x, shared_here = tree.map_structure(
+            tf.identity, (start, x, shared)
+        )
+        sources = tree.flatten((start, x, shared_here))
         with tf.GradientTape() as tape:
             tape.watch(sources)
-            targets = tree.flatten(step(start, x, shared))
+            targets = tree.flatten(step(start, x, shared_here))
         flat = tape.gradient(
             targets,
             sources,

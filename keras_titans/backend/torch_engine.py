@@ -41,5 +41,29 @@ def _checkpointed(step):
 
 
 def vjp(fn, *primals):
-    """The value of `fn` at `primals`, and its vector-Jacobian product."""
-    return torch.func.vjp(fn, *primals)
+    """The value of `fn` at `primals`, and its vector-Jacobian product.
+
+    Not `torch.func.vjp`, which does not work under a checkpoint.
+    """
+    differentiable = torch.is_grad_enabled()
+    with torch.enable_grad():
+        if not differentiable:
+            primals = [x.detach() for x in primals]
+        primals = [
+            x if x.requires_grad else x.detach().requires_grad_()
+            for x in primals
+        ]
+        value = fn(*primals)
+
+    def pullback(cotangent):
+        return torch.autograd.grad(
+            value,
+            primals,
+            cotangent,
+            create_graph=differentiable,
+            retain_graph=True,
+            materialize_grads=True,
+            allow_unused=True,
+        )
+
+    return value, pullback

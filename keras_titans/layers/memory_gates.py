@@ -5,6 +5,13 @@ from keras import initializers
 from keras import ops
 
 
+# A gate starts nearly alike for every token. Where the momentum jumps between
+# 0 and 1 from token to token, as saturated gates of large inputs have it, a
+# write made at 0 is carried on by every 1 that follows, many times past its
+# aim, and the memory grows without bound.
+KERNEL_INITIALIZER = initializers.VarianceScaling(0.01, "fan_avg", "uniform")
+
+
 class MemoryGates(keras.layers.Layer):
     """A dense map of the token for each gate that the update rule uses."""
 
@@ -19,6 +26,7 @@ class MemoryGates(keras.layers.Layer):
         for name, start in self.update_rule.initial_logits().items():
             self.maps[name] = keras.layers.Dense(
                 self.num_heads,
+                kernel_initializer=KERNEL_INITIALIZER.clone(),
                 bias_initializer=initializers.Constant(start),
                 dtype=self.dtype_policy,
                 name=name,

@@ -135,25 +135,33 @@ def long_run(layer, tokens, scale, repeated):
             np.sqrt(np.mean(outputs.reshape(-1, 512, 16) ** 2, (1, 2)))
         )
     largest = max(np.abs(w).max() for w in to_numpy(state)["memory"])
-    assert np.isfinite(largest)
     # A value is at most as large as an input's projection, and a memory needs
     # no more than the values' size to hold it.
-    assert largest < 100 * max(1.0, scale)
+    assert largest < 20 * scale
     assert sizes[-1] < 3 * sizes[0], "the outputs have grown"
 
 
+DEPTHS = pytest.mark.parametrize("depth", [1, 2])
+
+
+@DEPTHS
 @pytest.mark.parametrize("repeated", [False, True], ids=["random", "alike"])
 @pytest.mark.parametrize("scale", [1.0, 10.0])
-def test_bounded_after_2048_tokens(scale, repeated):
-    layer = NeuralMemory(2, chunk_size=32, return_state=True)
+def test_bounded_after_2048_tokens(scale, repeated, depth):
+    layer = NeuralMemory(
+        2, memory_depth=depth, chunk_size=32, return_state=True
+    )
     layer.build((1, None, 16))
     long_run(layer, 2048, scale, repeated)
 
 
 @pytest.mark.slow
+@DEPTHS
 @pytest.mark.parametrize("repeated", [False, True], ids=["random", "alike"])
 @pytest.mark.parametrize("scale", [1.0, 10.0])
-def test_bounded_after_65536_tokens(scale, repeated):
-    layer = NeuralMemory(2, chunk_size=64, return_state=True)
+def test_bounded_after_65536_tokens(scale, repeated, depth):
+    layer = NeuralMemory(
+        2, memory_depth=depth, chunk_size=64, return_state=True
+    )
     layer.build((1, None, 16))
     long_run(layer, 65536, scale, repeated)

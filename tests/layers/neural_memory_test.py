@@ -272,7 +272,12 @@ def test_without_update_the_memory_is_only_read(anchor):
 
 
 def test_surprise_falls_when_a_pair_comes_again():
-    layer = memory_layer(kernel_size=1, memory_depth=1, network=None)
+    layer = memory_layer(
+        kernel_size=1,
+        memory_depth=1,
+        network=None,
+        update_rule=UpdateRule(initial_forgetting=1e-4),
+    )
     x = np.repeat(inputs(8, tokens=1), 30, axis=1)
     _, surprise, _ = forward(layer, return_surprise=True)(x)
     surprise = to_numpy(surprise)
