@@ -40,6 +40,7 @@ def paper(max_learning_rate, **kwargs):
         update_rule=UpdateRule(
             normalize_learning_rate=False,
             max_learning_rate=max_learning_rate,
+            max_momentum=1.0,
             hidden_rate=1.0,
         ),
         **kwargs,

@@ -27,6 +27,14 @@ def check_fraction(name, value):
         )
 
 
+def check_at_most_one(name, value):
+    if not 0.0 < value <= 1.0:
+        raise ValueError(
+            f"Argument `{name}` must be positive and at most 1. "
+            f"Received: {name}={value}."
+        )
+
+
 def check_choice(name, value, choices):
     if value not in choices:
         accepted = ", ".join(repr(choice) for choice in choices)

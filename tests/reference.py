@@ -163,7 +163,8 @@ def memory_layer(x, weights, num_heads, network, mask=None, **options):
         num_heads: Number of heads.
         network: `(x, weights) -> y`.
         mask: `(rows, tokens)`, boolean.
-        options: For `memorize`; `max_learning_rate`; `normalize`.
+        options: For `memorize`; `max_learning_rate`; `max_momentum`;
+            `normalize`.
 
     Returns:
         The outputs, 0 where masked; the surprises `(rows, tokens, heads)`;
@@ -190,6 +191,7 @@ def _layer_row(
     network,
     normalize=True,
     max_learning_rate=1.0,
+    max_momentum=0.5,
     **options,
 ):
     tokens = len(x)
@@ -219,11 +221,15 @@ def _layer_row(
         gate("momentum"),
         gate("forgetting"),
     )
+    if eta is not None:
+        eta = max_momentum * eta
     theta = max_learning_rate * (
         np.ones((tokens, num_heads)) if rate is None else rate
     )
     if normalize:
         theta = theta / 2.0 * (1.0 if eta is None else 1.0 - eta)
+        if alpha is not None and not options.get("forget_first", False):
+            theta = theta * (1.0 - alpha)
     reads, surprises, states = [], [], []
     for head in range(num_heads):
         start, depth = [], 0

@@ -4,11 +4,8 @@ import keras
 from keras import initializers
 from keras import ops
 
-
-# A gate starts nearly alike for every token. Where the momentum jumps between
-# 0 and 1 from token to token, as saturated gates of large inputs have it, a
-# write made at 0 is carried on by every 1 that follows, many times past its
-# aim, and the memory grows without bound.
+# A gate starts nearly alike for every token, so that recall is learned in half
+# the steps: what is written first is a matter of keys and values alone.
 KERNEL_INITIALIZER = initializers.VarianceScaling(0.01, "fan_avg", "uniform")
 
 

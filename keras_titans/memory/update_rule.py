@@ -5,6 +5,7 @@ import math
 import keras
 from keras import ops
 
+from keras_titans.validation import check_at_most_one
 from keras_titans.validation import check_choice
 from keras_titans.validation import check_fraction
 from keras_titans.validation import check_positive
@@ -20,14 +21,28 @@ class UpdateRule:
         W_t = (1 - alpha_t) * W_{t-1} + S_t
 
     The learning rate (theta), momentum (eta) and forgetting (alpha) are
-    sigmoids of the token. Switched off, a learning rate is constant, and
-    momentum and forgetting are 0.
+    sigmoids of the token, times their largest values. Switched off, a
+    learning rate is constant, and momentum and forgetting are 0.
 
-    A surprise ends up in the memory `1 / (1 - eta)` times over. So by default
-    `theta = beta * (1 - eta) / slope`, where `beta = max_learning_rate *
-    sigmoid(.)` and `slope` is the objective's (2 for the squared error): then
-    one write moves what is read at a unit key by the fraction `beta` of the
-    error, and never past it as long as `max_learning_rate <= 1`.
+    A surprise ends up in the memory `1 / (1 - eta)` times over, beside what
+    the token has it forget. So by default
+
+        theta = beta * (1 - eta) * (1 - alpha) / slope
+
+    where `beta = max_learning_rate * sigmoid(.)` and `slope` is the
+    objective's (2 for the squared error); without `1 - alpha` where the
+    surprise is measured after forgetting. Then one write moves what is read
+    at a unit key by the fraction `beta` of the error.
+
+    That the gates change from token to token asks for more: what was written
+    at a small momentum may be carried on by larger ones, past its aim, to be
+    corrected by a larger write, and so on for ever. A matrix memory stays
+    bounded, whatever the tokens, as long as
+
+        max_learning_rate * max_momentum / (1 - max_momentum) <= 1
+
+    as it is by default. With a longer momentum and a small rate (0.9 and
+    0.1) it does so too; with a longer momentum alone, most tokens are kind.
 
     Args:
         learning_rate: Whether the learning rate depends on the token. If
@@ -36,11 +51,14 @@ class UpdateRule:
         forgetting: Whether the memory forgets.
         normalize_learning_rate: If False, `theta = max_learning_rate *
             sigmoid(.)`, the paper's. It diverges where `slope * theta /
-            (1 - eta)` exceeds 2.
+            (1 - eta)` exceeds 2, and may do so before.
         max_learning_rate: The upper end of the learning rate.
+        max_momentum: The upper end of the momentum, at most 1, as the
+            paper's is.
         initial_learning_rate: Where the learning rate starts, as a fraction
             of `max_learning_rate`.
-        initial_momentum: Where momentum starts, in (0, 1).
+        initial_momentum: Where momentum starts, as a fraction of
+            `max_momentum`.
         initial_forgetting: Where forgetting starts, in (0, 1).
         hidden_rate: Where the learned rates of the maps below the last one
             start, as multiples of the last one's. Features that move fast
@@ -76,6 +94,7 @@ class UpdateRule:
         forgetting=True,
         normalize_learning_rate=True,
         max_learning_rate=1.0,
+        max_momentum=0.5,
         initial_learning_rate=0.5,
         initial_momentum=0.5,
         initial_forgetting=0.001,
@@ -86,6 +105,7 @@ class UpdateRule:
         max_surprise=None,
     ):
         check_positive("max_learning_rate", max_learning_rate)
+        check_at_most_one("max_momentum", max_momentum)
         check_fraction("initial_learning_rate", initial_learning_rate)
         check_fraction("initial_momentum", initial_momentum)
         check_fraction("initial_forgetting", initial_forgetting)
@@ -98,6 +118,7 @@ class UpdateRule:
         self.forgetting = forgetting
         self.normalize_learning_rate = normalize_learning_rate
         self.max_learning_rate = max_learning_rate
+        self.max_momentum = max_momentum
         self.initial_learning_rate = initial_learning_rate
         self.initial_momentum = initial_momentum
         self.initial_forgetting = initial_forgetting
@@ -136,12 +157,19 @@ class UpdateRule:
         log_momentum = log_retention = None
         if self.momentum:
             log_momentum = ops.log_sigmoid(logits["momentum"])
+            log_momentum += math.log(self.max_momentum)
+        if self.forgetting:
+            log_retention = ops.log_sigmoid(-logits["forgetting"])
         if self.normalize_learning_rate:
             theta = theta / slope
             if self.momentum:
-                theta = theta * ops.sigmoid(-logits["momentum"])
-        if self.forgetting:
-            log_retention = ops.log_sigmoid(-logits["forgetting"])
+                # 1 - eta, exact also where eta is nearly 1.
+                below = (1.0 - self.max_momentum) + (
+                    self.max_momentum * ops.sigmoid(-logits["momentum"])
+                )
+                theta = theta * below
+            if self.forgetting and not self.forget_first:
+                theta = theta * ops.sigmoid(-logits["forgetting"])
         return theta, log_momentum, log_retention
 
     def bound(self, deltas, norms):
@@ -158,6 +186,7 @@ class UpdateRule:
             "forgetting": self.forgetting,
             "normalize_learning_rate": self.normalize_learning_rate,
             "max_learning_rate": self.max_learning_rate,
+            "max_momentum": self.max_momentum,
             "initial_learning_rate": self.initial_learning_rate,
             "initial_momentum": self.initial_momentum,
             "initial_forgetting": self.initial_forgetting,

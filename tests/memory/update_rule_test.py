@@ -1,5 +1,7 @@
 """The gates' formulas, their starts and switches."""
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ LOGITS = {
     "forgetting": np.array([-4.0, 1.0, 0.0]),
 }
 RATE, ETA, ALPHA = (sigmoid(z) for z in LOGITS.values())
+KEEP = 1.0 - ALPHA
 
 
 def gates(slope=2.0, **options):
@@ -27,10 +30,14 @@ def gates(slope=2.0, **options):
 
 
 def test_normalised_learning_rate():
-    theta, log_eta, log_keep = gates(max_learning_rate=0.8, slope=3.0)
-    close(theta, 0.8 * RATE * (1 - ETA) / 3.0, 1e-12)
-    close(log_eta, np.log(ETA), 1e-12)
-    close(log_keep, np.log(1 - ALPHA), 1e-12)
+    theta, log_eta, log_keep = gates(
+        max_learning_rate=0.8, max_momentum=0.9, slope=3.0
+    )
+    close(theta, 0.8 * RATE * (1 - 0.9 * ETA) * KEEP / 3.0, 1e-12)
+    close(log_eta, np.log(0.9 * ETA), 1e-12)
+    close(log_keep, np.log(KEEP), 1e-12)
+    theta, *_ = gates(forget_first=True)
+    close(theta, RATE * (1 - 0.5 * ETA) / 2.0, 1e-12)
 
 
 def test_the_papers_learning_rate():
@@ -43,9 +50,51 @@ def test_switched_off():
     close(theta, RATE / 2.0, 1e-12)
     assert log_eta is None and log_keep is None
     theta, *_ = gates(learning_rate=False, max_learning_rate=0.8)
-    close(theta, 0.8 * (1 - ETA) / 2.0, 1e-12)
-    theta, *_ = gates(learning_rate=False, momentum=False)
+    close(theta, 0.8 * (1 - 0.5 * ETA) * KEEP / 2.0, 1e-12)
+    theta, *_ = gates(learning_rate=False, momentum=False, forgetting=False)
     assert theta == 0.5
+
+
+def largest_growth(rule, length):
+    """Of a matrix memory at one key, over all cycles of saturated gates.
+
+    Each token maps (W, S) linearly; a cycle's growth is the spectral radius
+    of the product of its tokens' maps.
+    """
+    corners = np.array(list(itertools.product([-40.0, 40.0], repeat=3)))
+    logits = dict(zip(LOGITS, ops.convert_to_tensor(corners.T), strict=True))
+    theta, log_eta, log_keep = (
+        ops.convert_to_numpy(gate) for gate in rule.gates(logits, 2.0)
+    )
+    eta, keep = np.exp(log_eta), np.exp(log_keep)
+    measured = keep if rule.forget_first else 1.0
+    steps = np.zeros((len(corners), 2, 2))
+    steps[:, 0, 0] = keep - 2.0 * theta * measured
+    steps[:, 0, 1] = steps[:, 1, 1] = eta
+    steps[:, 1, 0] = -2.0 * theta * measured
+    cycles, largest = np.eye(2)[None], 0.0
+    for _ in range(length):
+        cycles = (steps[:, None] @ cycles).reshape(-1, 2, 2)
+        radius = np.abs(np.linalg.eigvals(cycles)).max()
+        largest = max(largest, radius)
+    return largest
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"forget_first": True},
+        {"max_learning_rate": 0.1, "max_momentum": 0.9},
+    ],
+    ids=["default", "forget-first", "long-momentum"],
+)
+def test_no_cycle_of_gates_makes_a_memory_grow(options):
+    assert largest_growth(UpdateRule(**options), 5) < 1.0 + 1e-9
+
+
+def test_a_long_and_strong_momentum_can_make_a_memory_grow():
+    assert largest_growth(UpdateRule(max_momentum=0.9), 5) > 2.0
 
 
 @pytest.mark.parametrize("logit", [-800.0, 800.0])
@@ -88,6 +137,7 @@ def test_config_round_trip():
         "forgetting": False,
         "normalize_learning_rate": False,
         "max_learning_rate": 0.3,
+        "max_momentum": 0.9,
         "initial_learning_rate": 0.2,
         "initial_momentum": 0.8,
         "initial_forgetting": 0.02,
@@ -110,6 +160,7 @@ def test_config_round_trip():
     "options",
     [
         {"max_learning_rate": 0.0},
+        {"max_momentum": 1.5},
         {"initial_learning_rate": 1.0},
         {"initial_momentum": 0.0},
         {"initial_forgetting": -0.1},
