@@ -46,19 +46,20 @@ def vjp(fn, *primals):
     Not `torch.func.vjp`, which does not work under a checkpoint.
     """
     differentiable = torch.is_grad_enabled()
+
+    def source(x):
+        if differentiable and x.requires_grad:
+            return x
+        return x.detach().requires_grad_()
+
     with torch.enable_grad():
-        if not differentiable:
-            primals = [x.detach() for x in primals]
-        primals = [
-            x if x.requires_grad else x.detach().requires_grad_()
-            for x in primals
-        ]
-        value = fn(*primals)
+        sources = [source(x) for x in primals]
+        value = fn(*sources)
 
     def pullback(cotangent):
         return torch.autograd.grad(
             value,
-            primals,
+            sources,
             cotangent,
             create_graph=differentiable,
             retain_graph=True,
