@@ -18,6 +18,14 @@ def check_positive_integer(name, value):
         )
 
 
+def check_whole_number(name, value):
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ValueError(
+            f"Argument `{name}` must be an integer of at least 0. "
+            f"Received: {name}={value!r}."
+        )
+
+
 def check_fraction(name, value):
     """Strictly between 0 and 1: what a sigmoid can start from."""
     if not 0.0 < value < 1.0:
@@ -50,6 +58,16 @@ def check_instance(name, value, kind):
             f"Argument `{name}` must be a `{kind.__name__}`. "
             f"Received: {name}={value!r}."
         )
+
+
+def head_width(width, num_heads, head_dim):
+    """`head_dim`, or by default each head's equal share of the width."""
+    if head_dim is None and width % num_heads:
+        raise ValueError(
+            "Without `head_dim`, the input's width must be a multiple of "
+            f"`num_heads`. Received: width {width}, num_heads={num_heads}."
+        )
+    return head_dim or width // num_heads
 
 
 def check_mask(mask, shape, layer_name):

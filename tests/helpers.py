@@ -39,14 +39,21 @@ def to_numpy(structure):
 
 
 def traced(fn):
-    """`fn` compiled on JAX, where a loop outside `jit` is compiled each time.
+    """`fn` traced once for each shape where an eager loop is slow.
 
-    As it is elsewhere. Arguments may be nested structures, None and keywords.
+    JAX compiles a loop outside `jit` each time, TensorFlow traces it. Eager
+    on PyTorch. Arguments may be nested structures, None and keywords.
     """
     if keras.backend.backend() == "jax":
         import jax
 
         return jax.jit(fn)
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.function(
+            lambda *args, **kwargs: fn(*args, **kwargs), autograph=False
+        )
     return fn
 
 
@@ -124,6 +131,45 @@ def gradients(layer, loss, *args, **kwargs):
         value.backward()
         found = [w.value.grad for w in weights]
     return float(to_numpy(value)), to_numpy(found)
+
+
+def check_gradients(layer, loss, *args, **kwargs):
+    """Hold a float64 layer's gradients in training to finite differences.
+
+    Every trainable weight must have one, and is moved on its own, so that a
+    small one's error shows.
+    """
+    _, found = gradients(layer, loss, *args, training=True, **kwargs)
+    weights = layer.trainable_variables
+    start = to_numpy([w.value for w in weights])
+    assert not layer.non_trainable_variables
+
+    @traced
+    def at(values):
+        results, _ = layer.stateless_call(values, [], *args, **kwargs)
+        return loss(results)
+
+    rng = np.random.default_rng(1)
+    step = 1e-6
+    for i, (weight, g) in enumerate(zip(weights, found, strict=True)):
+        assert g is not None, f"nothing reaches {weight.path}"
+        assert np.abs(g).max() > 1e-6, f"nothing reaches {weight.path}"
+        direction = rng.normal(size=g.shape)
+
+        def slope(by):
+            values = []
+            for way in (by, -by):
+                moved = list(start)
+                moved[i] = start[i] + way * direction
+                moved = [keras.ops.convert_to_tensor(w) for w in moved]
+                values.append(float(to_numpy(at(moved))))
+            return (values[0] - values[1]) / (2 * by)
+
+        # Two steps, so that a bend of third order does not show.
+        found_slope = (4 * slope(step) - slope(2 * step)) / 3
+        wanted = np.sum(g * direction)
+        size = max(1.0, np.abs(wanted))
+        assert abs(found_slope - wanted) < 1e-6 * size, weight.path
 
 
 def gradient(fn, arguments):

@@ -176,7 +176,7 @@ def memory_layer(x, weights, num_heads, network, mask=None, **options):
     states = {}
     for row in range(len(x)):
         real = mask[row]
-        outputs[row, real], surprises[row, real], by_head = _layer_row(
+        outputs[row, real], surprises[row, real], by_head = layer_row(
             x[row, real], weights, num_heads, network, **options
         )
         for head, state in enumerate(by_head):
@@ -184,7 +184,42 @@ def memory_layer(x, weights, num_heads, network, mask=None, **options):
     return outputs, surprises, states
 
 
-def _layer_row(
+def projected(x, weights, name, num_heads):
+    """A row's queries, keys or values `(tokens, heads, dim)`, not yet unit."""
+    y = x @ weights[f"{name}/kernel"] + weights.get(f"{name}/bias", 0.0)
+    taps = weights.get(f"{name}_convolution/kernel")
+    if taps is not None:
+        z = np.zeros_like(y)
+        for t in range(len(x)):
+            for back in range(min(len(taps), t + 1)):
+                z[t] += y[t - back] * taps[len(taps) - 1 - back]
+        y = z
+    return silu(y).reshape(len(x), num_heads, -1)
+
+
+def put_out(x, read, weights):
+    """What was read `(tokens, heads, dim)`, normalised, gated, projected."""
+    square = np.mean(read * read, axis=-1, keepdims=True)
+    read = read / np.sqrt(square + 1e-6) * weights["output_norm/scale"]
+    y = read.reshape(len(x), -1)
+    y = y * silu(
+        x @ weights["output_gate/kernel"] + weights.get("output_gate/bias", 0.0)
+    )
+    return y @ weights["output/kernel"] + weights.get("output/bias", 0.0)
+
+
+def starting_weights(weights, num_heads):
+    """The learned initial memory: for each head, a matrix for each map."""
+    starts = [[] for _ in range(num_heads)]
+    while True:
+        w = weights.get(f"fast_weights/initial_memory_{len(starts[0])}")
+        if w is None:
+            return starts
+        for head, share in enumerate(np.split(w, num_heads, axis=1)):
+            starts[head].append(share)
+
+
+def layer_row(
     x,
     weights,
     num_heads,
@@ -194,18 +229,8 @@ def _layer_row(
     max_momentum=0.5,
     **options,
 ):
+    """The outputs, surprises and states by head of one row."""
     tokens = len(x)
-
-    def projected(name):
-        y = x @ weights[f"{name}/kernel"] + weights.get(f"{name}/bias", 0.0)
-        taps = weights.get(f"{name}_convolution/kernel")
-        if taps is not None:
-            z = np.zeros_like(y)
-            for t in range(tokens):
-                for back in range(min(len(taps), t + 1)):
-                    z[t] += y[t - back] * taps[len(taps) - 1 - back]
-            y = z
-        return silu(y).reshape(tokens, num_heads, -1)
 
     def gate(name):
         if f"gates/{name}/kernel" not in weights:
@@ -214,8 +239,9 @@ def _layer_row(
             x @ weights[f"gates/{name}/kernel"] + weights[f"gates/{name}/bias"]
         )
 
-    query, key = unit(projected("query")), unit(projected("key"))
-    value = projected("value")
+    query = unit(projected(x, weights, "query", num_heads))
+    key = unit(projected(x, weights, "key", num_heads))
+    value = projected(x, weights, "value", num_heads)
     rate, eta, alpha = (
         gate("learning_rate"),
         gate("momentum"),
@@ -231,15 +257,11 @@ def _layer_row(
         if alpha is not None and not options.get("forget_first", False):
             theta = theta * (1.0 - alpha)
     reads, surprises, states = [], [], []
-    for head in range(num_heads):
-        start, depth = [], 0
-        while f"initial_memory_{depth}" in weights:
-            w = weights[f"initial_memory_{depth}"]
-            start.append(np.split(w, num_heads, axis=1)[head])
-            depth += 1
+    for head, start in enumerate(starting_weights(weights, num_heads)):
         rates = [1.0]
-        if depth > 1:
-            rates = [*np.exp(weights["log_hidden_rates"][:, head]), 1.0]
+        if len(start) > 1:
+            rates = np.exp(weights["fast_weights/log_hidden_rates"][:, head])
+            rates = [*rates, 1.0]
         read, surprise, state = memorize(
             query[:, head],
             key[:, head],
@@ -252,14 +274,8 @@ def _layer_row(
             rates=rates,
             **options,
         )
-        square = np.mean(read * read, axis=-1, keepdims=True)
-        read = read / np.sqrt(square + 1e-6) * weights["output_norm/scale"]
         reads.append(read)
         surprises.append(surprise)
         states.append(state)
-    y = np.concatenate(reads, axis=-1)
-    y = y * silu(
-        x @ weights["output_gate/kernel"] + weights.get("output_gate/bias", 0.0)
-    )
-    y = y @ weights["output/kernel"] + weights.get("output/bias", 0.0)
+    y = put_out(x, np.stack(reads, axis=1), weights)
     return y, np.stack(surprises, axis=-1), states

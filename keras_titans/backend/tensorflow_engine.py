@@ -129,15 +129,20 @@ def _keep_shape(x, like):
 
 def _y_spec(step, carry, xs, shared):
     """What one step puts out, from a trace that computes nothing."""
-    with tf.Graph().as_default():
-        blank = lambda x: tf.compat.v1.placeholder(x.dtype, x.shape)
-        column = lambda x: tf.compat.v1.placeholder(x.dtype, x.shape[1:])
-        _, y = step(
-            tree.map_structure(blank, carry),
-            tree.map_structure(column, xs),
-            tree.map_structure(blank, shared),
-        )
-        return tree.map_structure(lambda t: tf.TensorSpec(t.shape, t.dtype), y)
+    spec_of = lambda t: tf.TensorSpec(t.shape, t.dtype)
+    found = []
+
+    def put_out(*arguments):
+        _, y = step(*arguments)
+        found.append(tree.map_structure(spec_of, y))
+
+    # A function's graph, because in a plain one `==` compares identities.
+    tf.function(put_out, autograph=False).get_concrete_function(
+        tree.map_structure(spec_of, carry),
+        tree.map_structure(lambda x: tf.TensorSpec(x.shape[1:], x.dtype), xs),
+        tree.map_structure(spec_of, shared),
+    )
+    return found[-1]
 
 
 def vjp(fn, *primals):

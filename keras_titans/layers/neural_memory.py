@@ -1,33 +1,27 @@
 """The neural long-term memory as a Keras layer."""
 
-import math
-
 import keras
 from keras import constraints
 from keras import initializers
 from keras import ops
 from keras import regularizers
-from keras import tree
 
+from keras_titans.layers.fast_weights import FastWeights
 from keras_titans.layers.memory_gates import MemoryGates
 from keras_titans.layers.short_convolution import ShortConvolution
 from keras_titans.layers.stateful_layer import StatefulLayer
+from keras_titans.layers.stateful_layer import zeros_like_spec
 from keras_titans.memory.memory_network import MemoryNetwork
 from keras_titans.memory.mlp_memory import MLPMemory
 from keras_titans.memory.objective import Objective
 from keras_titans.memory.objective import SquaredError
 from keras_titans.memory.update_rule import UpdateRule
-from keras_titans.ops import alignment
-from keras_titans.ops.chunk import Memory
-from keras_titans.ops.chunk import Shared
 from keras_titans.ops.sequence import Tokens
-from keras_titans.ops.sequence import fresh_memory
-from keras_titans.ops.sequence import memorize
 from keras_titans.ops.unit import unit
 from keras_titans.validation import check_choice
 from keras_titans.validation import check_instance
-from keras_titans.validation import check_mask
 from keras_titans.validation import check_positive_integer
+from keras_titans.validation import head_width
 
 
 @keras.saving.register_keras_serializable("keras_titans")
@@ -120,6 +114,8 @@ class NeuralMemory(StatefulLayer):
             https://arxiv.org/abs/2501.00663), section 3
     """
 
+    is_memory = True
+
     def __init__(
         self,
         num_heads,
@@ -174,43 +170,25 @@ class NeuralMemory(StatefulLayer):
         self.bias_constraint = constraints.get(bias_constraint)
         self.memory_constraint = constraints.get(memory_constraint)
         self.remat = remat
-        self.supports_masking = True
         check_instance("network", self.network, MemoryNetwork)
         check_instance("update_rule", self.update_rule, UpdateRule)
         check_instance("objective", self.objective, Objective)
-        self._check_recipe()
-
-    def _check_recipe(self):
-        """Options that exclude each other."""
-        rule = self.update_rule
-        if self.anchor == "chunk":
-            if rule.forget_first:
-                raise ValueError(
-                    "Argument `forget_first` of `UpdateRule` needs "
-                    "`anchor='token'`. Received: anchor='chunk'."
-                )
-            return
-        if not self.objective.linear:
-            raise ValueError(
-                "`anchor='token'` needs an objective whose gradient is linear "
-                "in the prediction; use `anchor='chunk'`. Received: "
-                f"objective={self.objective}."
-            )
-        if not self.network.additive_output:
-            raise ValueError(
-                "`anchor='token'` needs a network whose last map is added to "
-                "the output; use `anchor='chunk'`. Received: "
-                f"network={self.network}."
-            )
-        if rule.max_surprise is not None:
-            raise ValueError(
-                "Argument `max_surprise` of `UpdateRule` needs "
-                "`anchor='chunk'`. Received: anchor='token'."
-            )
+        self.fast_weights = FastWeights(
+            self.network,
+            self.objective,
+            self.update_rule,
+            anchor,
+            chunk_size,
+            self.memory_initializer,
+            self.memory_regularizer,
+            self.memory_constraint,
+            dtype=self.state_dtype,
+            name="fast_weights",
+        )
 
     def build(self, input_shape):
-        width = self._width = self._check_width(input_shape)
-        self._head_dim = self.head_dim or width // self.num_heads
+        width = self.width = self.check_width(input_shape)
+        self._head_dim = head_width(width, self.num_heads, self.head_dim)
         inner = self.num_heads * self._head_dim
         # Queries and keys start from the same draw, so that a token finds
         # what was written at its like from the first step on.
@@ -248,10 +226,11 @@ class NeuralMemory(StatefulLayer):
         self.output_norm = keras.layers.RMSNormalization(
             dtype=self.dtype_policy, name="output_norm"
         )
-        self.output_norm.build((*tokens, self.num_heads, self._head_dim))
+        heads = (*tokens, self.num_heads, self._head_dim)
+        self.output_norm.build(heads)
+        self.fast_weights.build(heads)
         self.output_projection = self._projection(width, "output")
         self.output_projection.build((*tokens, inner))
-        self._build_memory()
         self.build_state(input_shape[0])
 
     def _projection(self, units, name, kernel_initializer=None):
@@ -270,30 +249,6 @@ class NeuralMemory(StatefulLayer):
             name=name,
         )
 
-    def _build_memory(self):
-        shapes = self.network.map_shapes(self._head_dim)
-        self.initial_memory = [
-            self.add_weight(
-                shape=(inputs, self.num_heads * outputs),
-                initializer=self.memory_initializer.clone(),
-                regularizer=self.memory_regularizer,
-                constraint=self.memory_constraint,
-                dtype=self.state_dtype,
-                autocast=False,
-                name=f"initial_memory_{m}",
-            )
-            for m, (inputs, outputs) in enumerate(shapes)
-        ]
-        if len(shapes) > 1:
-            start = math.log(self.update_rule.hidden_rate)
-            self.log_hidden_rates = self.add_weight(
-                shape=(len(shapes) - 1, self.num_heads),
-                initializer=initializers.Constant(start),
-                dtype=self.state_dtype,
-                autocast=False,
-                name="log_hidden_rates",
-            )
-
     def call(
         self,
         inputs,
@@ -303,49 +258,54 @@ class NeuralMemory(StatefulLayer):
         update=True,
         return_surprise=False,
     ):
-        self._check_call(inputs, mask, initial_state)
-        inputs = ops.cast(inputs, self.compute_dtype)
-        batch_size = ops.shape(inputs)[0]
-        keep = self.return_state or self.stateful
-        state = self.starting_state(initial_state)
-        if state is None and keep:
-            state = self.get_initial_state(batch_size)
-
-        x, slot, count = inputs, None, None
-        if mask is not None:
-            order, slot, count = alignment.real_tokens_first(mask)
-            x = alignment.take_tokens(x, order)
-        query, key, value, tails = self._project(x, state, count)
-        written = count
-        if not update:
-            written = ops.zeros((batch_size,), "int32")
-        read, surprise, memory = memorize(
-            Tokens(query, key, value, *self.gates(x)),
-            self._memory(state, batch_size),
-            self._shared(),
-            network=self.network,
-            objective=self.objective,
-            rule=self.update_rule,
-            anchor=self.anchor,
-            chunk_size=self.chunk_size,
-            count=written,
-            phase=None if state is None else state["phase"],
+        return self.run(
+            inputs,
+            mask,
+            initial_state,
+            training=training,
+            update=update,
             return_surprise=return_surprise,
-            remat=self.remat and bool(training),
         )
-        if mask is not None:
-            read = alignment.take_tokens(read, slot)
-            if return_surprise:
-                surprise = alignment.take_tokens(surprise, slot)
-        results = [self._put_out(inputs, read)]
-        if return_surprise:
-            results.append(surprise)
-        if keep:
-            state = self._next_state(state, memory, tails, written, x)
-            self.keep_state(state)
-        if self.return_state:
-            results.append(state)
-        return results[0] if len(results) == 1 else tuple(results)
+
+    def mix(self, x, state, count, training, update, return_surprise):
+        query, key, value, tails = self._project(x, state, count)
+        if not update and not return_surprise:
+            if state is None:
+                state = self.get_initial_state(ops.shape(x)[0])
+            read = self.fast_weights.read(query, state["memory"])
+            after, surprise = state, None
+        else:
+            read, surprise, after = self.fast_weights(
+                Tokens(query, key, value, *self.gates(x)),
+                state,
+                count if update else ops.zeros(ops.shape(x)[:1], "int32"),
+                return_surprise=return_surprise,
+                remat=self.remat and bool(training),
+            )
+        if state is not None:
+            after = _with_convolution(after, tails)
+        return self._put_out(x, read), surprise, after
+
+    def retrieve(self, x, memory, tail, count):
+        """Read what a memory holds for each token, and write nothing.
+
+        Args:
+            x: `(batch, tokens, width)`, each row's real tokens first.
+            memory: The entry `"memory"` of a state.
+            tail: What the last call returned; zeros of `tail_spec` at a
+                sequence's start.
+            count: `(batch,)`, int32: each row's real tokens, or None if all
+                are.
+
+        Returns:
+            `(batch, tokens, width)`; and the next call's `tail`.
+        """
+        query = self.query(x)
+        if self.convolutions:
+            query, after = self.convolutions[0](query, *tail, count)
+            tail = [ops.cast(after, self.state_dtype)]
+        read = self.fast_weights.read(unit(self._heads(query)), memory)
+        return self._put_out(x, read), tail
 
     def _project(self, x, state, count):
         """Queries, keys, values `(B, N, H, d)`, the convolutions' tails."""
@@ -356,15 +316,16 @@ class NeuralMemory(StatefulLayer):
             mixed[i], tail = convolution(mixed[i], earlier, count)
             if state is not None:
                 tails.append(ops.cast(tail, self.state_dtype))
-        query, key, value = (
-            ops.cast(self._split_heads(ops.silu(x)), self.state_dtype)
-            for x in mixed
-        )
+        query, key, value = (self._heads(x) for x in mixed)
         return unit(query), unit(key), value, tails
 
-    def _split_heads(self, x):
+    def _heads(self, x):
+        """`(B, N, H d)`, activated, to `(B, N, H, d)`."""
         rows, length, _ = ops.shape(x)
-        return ops.reshape(x, (rows, length, self.num_heads, self._head_dim))
+        x = ops.reshape(
+            ops.silu(x), (rows, length, self.num_heads, self._head_dim)
+        )
+        return ops.cast(x, self.state_dtype)
 
     def _put_out(self, inputs, read):
         """Normalised, gated by the input, projected."""
@@ -374,40 +335,6 @@ class NeuralMemory(StatefulLayer):
             read, (rows, length, self.num_heads * self._head_dim)
         )
         return self.output_projection(read * ops.silu(self.output_gate(inputs)))
-
-    def _initial_weights(self):
-        """The learned initial memory, `(H, i, o)` for each dense map."""
-        shapes = self.network.map_shapes(self._head_dim)
-        return [
-            ops.transpose(
-                ops.reshape(w, (inputs, self.num_heads, outputs)), (1, 0, 2)
-            )
-            for w, (inputs, outputs) in zip(
-                self.initial_memory, shapes, strict=True
-            )
-        ]
-
-    def _memory(self, state, batch_size):
-        """What the scan carries, from a state or fresh."""
-        if state is None:
-            return fresh_memory(
-                self._initial_weights(),
-                batch_size,
-                momentum=self.update_rule.momentum,
-                anchor=False,
-            )
-        return Memory(
-            state["memory"], state.get("momentum", ()), state["anchor"]
-        )
-
-    def _shared(self):
-        rates = []
-        if len(self.initial_memory) > 1:
-            rates = ops.unstack(ops.exp(self.log_hidden_rates)[..., None, None])
-        initial = ()
-        if self.update_rule.forget_to == "initial":
-            initial = self._initial_weights()
-        return Shared(rates, initial)
 
     def get_initial_state(self, batch_size):
         """The state before anything was read: the learned initial memory.
@@ -424,64 +351,43 @@ class NeuralMemory(StatefulLayer):
             inputs `(batch, kernel_size - 1, num_heads * head_dim)` of the
             query's, the key's and the value's.
         """
-        memory, momentum, anchor = fresh_memory(
-            self._initial_weights(),
-            batch_size,
-            momentum=self.update_rule.momentum,
-            anchor=True,
-        )
-        state = {"memory": memory, "anchor": anchor}
-        if self.update_rule.momentum:
-            state["momentum"] = momentum
-        for name, spec in self.state_spec(None).items():
-            if name not in state:
-                state[name] = tree.map_structure(
-                    lambda x: ops.zeros((batch_size, *x.shape[1:]), x.dtype),
-                    spec,
-                )
-        return dict(sorted(state.items()))
+        tails = zeros_like_spec(self._tail_specs(None), batch_size)
+        state = self.fast_weights.get_initial_state(batch_size)
+        return _with_convolution(state, tails)
 
     def state_spec(self, batch_size):
-        def maps():
-            # New tensors for each entry: a functional model tells them apart
-            # by identity.
-            return [
-                keras.KerasTensor(
-                    (batch_size, self.num_heads, *shape), self.state_dtype
-                )
-                for shape in self.network.map_shapes(self._head_dim)
-            ]
+        return _with_convolution(
+            self.fast_weights.state_spec(batch_size),
+            self._tail_specs(batch_size),
+        )
 
-        spec = {"memory": maps(), "anchor": maps()}
-        if self.update_rule.momentum:
-            spec["momentum"] = maps()
-        spec["phase"] = keras.KerasTensor((batch_size,), "int32")
-        if self.kernel_size > 1:
-            inner = self.num_heads * self._head_dim
-            spec["convolution"] = [
-                keras.KerasTensor(
-                    (batch_size, self.kernel_size - 1, inner), self.state_dtype
-                )
-                for _ in range(3)
-            ]
-        # In order, because not every tree sorts the keys itself.
-        return dict(sorted(spec.items()))
+    def _tail_specs(self, batch_size):
+        return [self._tail_spec(batch_size) for _ in self.convolutions]
 
-    def _next_state(self, state, memory, tails, written, x):
-        if written is None:
-            written = ops.shape(x)[1]
-        after = {
-            "memory": memory.memory,
-            "anchor": memory.anchor,
-            "phase": ops.cast(
-                (state["phase"] + written) % self.chunk_size, "int32"
-            ),
+    def _tail_spec(self, batch_size):
+        inner = self.num_heads * self._head_dim
+        return keras.KerasTensor(
+            (batch_size, self.kernel_size - 1, inner), self.state_dtype
+        )
+
+    def tail_spec(self, batch_size):
+        """What `retrieve` carries on: a list of one tensor or none."""
+        return [self._tail_spec(batch_size)] if self.convolutions else []
+
+    def begins_anew_every(self, length):
+        """Whether a chunk begins wherever a segment of `length` does."""
+        return length % self.chunk_size == 0
+
+    def between_chunks(self, state):
+        """The state, for calls that begin and end with a chunk.
+
+        It is smaller and such calls are faster, as nothing must be shifted.
+        """
+        return {
+            name: entry
+            for name, entry in state.items()
+            if name not in ("anchor", "phase")
         }
-        if self.update_rule.momentum:
-            after["momentum"] = memory.momentum
-        if self.kernel_size > 1:
-            after["convolution"] = tails
-        return dict(sorted(after.items()))
 
     def compute_output_spec(
         self,
@@ -492,51 +398,8 @@ class NeuralMemory(StatefulLayer):
         update=True,
         return_surprise=False,
     ):
-        self._check_call(inputs, mask, initial_state)
-        batch_size, length, _ = inputs.shape
-        results = [keras.KerasTensor(inputs.shape, self.compute_dtype)]
-        if return_surprise:
-            results.append(
-                keras.KerasTensor(
-                    (batch_size, length, self.num_heads), self.state_dtype
-                )
-            )
-        if self.return_state:
-            results.append(self.state_spec(batch_size))
-        return results[0] if len(results) == 1 else tuple(results)
-
-    def _check_width(self, input_shape):
-        if len(input_shape) != 3 or input_shape[-1] is None:
-            raise ValueError(
-                f"Layer '{self.name}' takes inputs of shape (batch, length, "
-                "width) with a known width. "
-                f"Received: shape {tuple(input_shape)}."
-            )
-        width = input_shape[-1]
-        if self.head_dim is None and width % self.num_heads:
-            raise ValueError(
-                "Without `head_dim`, the input's width must be a multiple of "
-                f"`num_heads`. Received: width {width}, "
-                f"num_heads={self.num_heads}."
-            )
-        return width
-
-    def _check_call(self, inputs, mask, initial_state):
-        width = self._check_width(inputs.shape)
-        if width != self._width:
-            raise ValueError(
-                f"Layer '{self.name}' was built for inputs of width "
-                f"{self._width}. Received: shape {tuple(inputs.shape)}."
-            )
-        if inputs.shape[1] == 0:
-            raise ValueError(
-                f"Layer '{self.name}' needs inputs of at least one token. "
-                f"Received: shape {tuple(inputs.shape)}."
-            )
-        if mask is not None:
-            check_mask(mask, inputs.shape[:2], self.name)
-        if initial_state is not None:
-            self.check_state(initial_state, inputs.shape[0])
+        surprises = self.num_heads if return_surprise else 0
+        return self.run_spec(inputs, mask, initial_state, surprises)
 
     def get_config(self):
         config = super().get_config()
@@ -564,6 +427,16 @@ class NeuralMemory(StatefulLayer):
         ):
             config[name] = getattr(self, name)
         return config
+
+
+def _with_convolution(state, tails):
+    """The state of the fast weights and, if any, the convolutions' tails.
+
+    In the keys' order, because not every tree sorts them itself.
+    """
+    if tails:
+        state = {**state, "convolution": tails}
+    return dict(sorted(state.items()))
 
 
 def _revived(value):

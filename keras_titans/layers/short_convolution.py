@@ -3,8 +3,8 @@
 import keras
 from keras import ops
 
+from keras_titans.ops.alignment import last_tokens
 from keras_titans.ops.convolution import causal_convolution
-from keras_titans.ops.convolution import last_inputs
 
 
 class ShortConvolution(keras.layers.Layer):
@@ -38,7 +38,7 @@ class ShortConvolution(keras.layers.Layer):
             return causal_convolution(inputs, self.kernel), None
         before = ops.cast(earlier, inputs.dtype)
         outputs = causal_convolution(inputs, self.kernel, before)
-        tail = last_inputs(inputs, before, count)
+        tail = last_tokens(inputs, before, count)
         return outputs, ops.cast(tail, earlier.dtype)
 
 

@@ -1,4 +1,4 @@
-"""The state contract of every layer that remembers, after `keras.layers.RNN`.
+"""The contract of every layer that remembers, after `keras.layers.RNN`.
 
 A state is a plain nested structure of tensors with the batch on axis 0. It
 enters as `initial_state`, leaves with `return_state=True`, and a layer built
@@ -11,15 +11,18 @@ import keras
 from keras import ops
 from keras import tree
 
+from keras_titans.ops import alignment
+from keras_titans.validation import check_mask
 from keras_titans.validation import same_shape
 
 
 class StatefulLayer(keras.layers.Layer):
-    """A layer with a state.
+    """A layer from a sequence to a sequence of the same shape, with a state.
 
-    A subclass says what its state looks like (`state_spec`) and where it
-    starts (`get_initial_state`); it asks for the state to start a call from
-    (`starting_state`) and hands in the state to end it with (`keep_state`).
+    A subclass says what its state looks like (`state_spec`), where it starts
+    (`get_initial_state`), and how tokens are mixed (`mix`). Masks, states and
+    checks are the same for all and are seen to here: whatever the padding,
+    `mix` gets each row's real tokens at its front.
 
     Args:
         return_state: Whether a call returns the state as its last output.
@@ -27,11 +30,16 @@ class StatefulLayer(keras.layers.Layer):
             batch size that is known when the layer is built.
     """
 
+    has_memory = True  # that `update` and `return_surprise` speak of
+    is_memory = False  # and nothing beside it: what a union may take
+
     def __init__(self, return_state=False, stateful=False, **kwargs):
         # Keras would cast a state that is passed to the compute dtype.
         super().__init__(autocast=False, **kwargs)
         self.return_state = return_state
         self.stateful = stateful
+        self.supports_masking = True
+        self.width: int | None = None  # known once built
         self._state: Any = None
 
     def state_spec(self, batch_size):
@@ -41,6 +49,95 @@ class StatefulLayer(keras.layers.Layer):
     def get_initial_state(self, batch_size):
         """The state before anything was read."""
         raise NotImplementedError
+
+    def mix(self, *args: Any, **options: Any) -> Any:
+        """The layer's work on tokens without padding: `mix(x, state, count)`.
+
+        Args:
+            x: `(batch, tokens, width)`, each row's real tokens first.
+            state: The state to start from, or None for a fresh one that
+                nobody asks for afterwards.
+            count: `(batch,)`, int32: each row's real tokens, or None if all
+                are.
+            **options: `training`, and what else the layer's `call` takes.
+
+        Returns:
+            The outputs, as `x`; the surprises `(batch, tokens, heads)`, or
+            None; the state, or None where none was passed.
+        """
+        raise NotImplementedError
+
+    def run(self, inputs, mask, initial_state, aligned=None, **options):
+        """What every `call` does: `mix`, with all that stands around it.
+
+        `aligned`: further sequences for `mix`, by name, that are brought into
+        the order of the inputs.
+        """
+        self._check_call(inputs, mask, initial_state)
+        x = ops.cast(inputs, self.compute_dtype)
+        state = self.starting_state(initial_state)
+        if state is None and (self.return_state or self.stateful):
+            state = self.get_initial_state(ops.shape(x)[0])
+        slot, count = None, None
+        if mask is not None:
+            order, slot, count = alignment.real_tokens_first(mask)
+            x, aligned = tree.map_structure(
+                lambda x: alignment.take_tokens(x, order), (x, aligned or {})
+            )
+        outputs, surprise, state = self.mix(
+            x, state, count, **options, **(aligned or {})
+        )
+        results = [outputs] if surprise is None else [outputs, surprise]
+        if slot is not None:
+            results = [alignment.take_tokens(y, slot) for y in results]
+        if state is not None:
+            self.keep_state(state)
+        if self.return_state:
+            results.append(state)
+        return results[0] if len(results) == 1 else tuple(results)
+
+    def run_spec(self, inputs, mask, initial_state, surprises=0):
+        """What `run` returns, in symbols; `surprises`: to a token, if any."""
+        self._check_call(inputs, mask, initial_state)
+        results: list[Any] = [
+            keras.KerasTensor(inputs.shape, self.compute_dtype)
+        ]
+        if surprises:
+            results.append(
+                keras.KerasTensor(
+                    (*inputs.shape[:2], surprises), self.state_dtype
+                )
+            )
+        if self.return_state:
+            results.append(self.state_spec(inputs.shape[0]))
+        return results[0] if len(results) == 1 else tuple(results)
+
+    def check_width(self, input_shape):
+        """Raise a ValueError for what is no sequence; return its width."""
+        if len(input_shape) != 3 or input_shape[-1] is None:
+            raise ValueError(
+                f"Layer '{self.name}' takes inputs of shape (batch, length, "
+                "width) with a known width. "
+                f"Received: shape {tuple(input_shape)}."
+            )
+        return input_shape[-1]
+
+    def _check_call(self, inputs, mask, initial_state):
+        width = self.check_width(inputs.shape)
+        if width != self.width:
+            raise ValueError(
+                f"Layer '{self.name}' was built for inputs of width "
+                f"{self.width}. Received: shape {tuple(inputs.shape)}."
+            )
+        if inputs.shape[1] == 0:
+            raise ValueError(
+                f"Layer '{self.name}' needs inputs of at least one token. "
+                f"Received: shape {tuple(inputs.shape)}."
+            )
+        if mask is not None:
+            check_mask(mask, inputs.shape[:2], self.name)
+        if initial_state is not None:
+            self.check_state(initial_state, inputs.shape[0])
 
     @property
     def state_dtype(self):
@@ -143,6 +240,13 @@ class StatefulLayer(keras.layers.Layer):
             self._state, tree.flatten(state), strict=True
         ):
             variable.assign(ops.copy(value))
+
+
+def zeros_like_spec(spec, batch_size):
+    """Zeros for `batch_size` rows, of the shapes and dtypes that it names."""
+    return tree.map_structure(
+        lambda x: ops.zeros((batch_size, *x.shape[1:]), x.dtype), spec
+    )
 
 
 def _shapes(structure):

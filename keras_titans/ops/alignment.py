@@ -64,3 +64,22 @@ def pad_tokens(x, slots):
         return x
     widths = [(0, 0), (0, missing)] + [(0, 0)] * (len(x.shape) - 2)
     return ops.pad(x, widths)
+
+
+def last_tokens(x, earlier, count=None):
+    """The last tokens of all, as many as `earlier` has: the next `earlier`.
+
+    Args:
+        x: `(batch, tokens, ...)`, each row's real tokens first.
+        earlier: `(batch, kept, ...)`, those before them.
+        count: `(batch,)`: each row's real tokens, or None if all are.
+
+    Returns:
+        `(batch, kept, ...)`.
+    """
+    kept = earlier.shape[1]
+    x = ops.concatenate([earlier, x], axis=1)
+    if count is None:
+        return x[:, ops.shape(x)[1] - kept :]
+    index = count[:, None] + ops.arange(kept, dtype="int32")[None, :]
+    return take_tokens(x, index)

@@ -27,22 +27,3 @@ def causal_convolution(x, kernel, earlier=None):
         z = scale_channels(x, kernel[-1 - lag])
         y += ops.pad(z, [(0, 0), (lag, 0), (0, 0)])[:, :tokens]
     return y if earlier is None else y[:, taps - 1 :]
-
-
-def last_inputs(x, earlier, count=None):
-    """The inputs that the next call's first tokens will look back to.
-
-    Args:
-        x: `(batch, tokens, channels)`, each row's real tokens first.
-        earlier: `(batch, taps - 1, channels)`.
-        count: `(batch,)`: each row's real tokens, or None if all are.
-
-    Returns:
-        `(batch, taps - 1, channels)`.
-    """
-    kept = earlier.shape[1]
-    x = ops.concatenate([earlier, x], axis=1)
-    if count is None:
-        return x[:, ops.shape(x)[1] - kept :]
-    index = count[:, None] + ops.arange(kept, dtype="int32")[None, :]
-    return ops.take_along_axis(x, index[..., None], axis=1)

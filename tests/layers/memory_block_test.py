@@ -33,7 +33,7 @@ def test_equals_its_formula():
         size = np.sqrt(np.mean(x * x, axis=-1, keepdims=True) + 1e-6)
         return x / size * weights[f"{name}/scale"]
 
-    x = X + to_numpy(layer.memory(norm(X, "memory_norm")))
+    x = X + to_numpy(layer.memory(norm(X, "mixer_norm")))
     h = norm(x, "mlp_norm")
     gate = silu(h @ weights["mlp_gate/kernel"])
     h = gate * (h @ weights["mlp_up/kernel"])

@@ -7,10 +7,9 @@ from keras import ops
 from keras_titans.layers import NeuralMemory
 from keras_titans.memory import MLPMemory
 from keras_titans.memory import UpdateRule
+from tests.helpers import check_gradients
 from tests.helpers import gradients
 from tests.helpers import randomized
-from tests.helpers import to_numpy
-from tests.helpers import traced
 
 ROWS, TOKENS, WIDTH = 2, 7, 4
 RNG = np.random.default_rng(0)
@@ -58,35 +57,7 @@ def state_loss(results):
 def test_gradient_equals_finite_differences(anchor, remat, mask):
     layer = memory_layer(anchor=anchor, remat=remat, return_state=True)
     options = {"mask": mask, "return_surprise": True}
-    _, found = gradients(layer, state_loss, X, training=True, **options)
-    weights = layer.trainable_variables
-    start = to_numpy([w.value for w in weights])
-    for w, g in zip(weights, found, strict=True):
-        assert g is not None, f"nothing reaches {w.path}"
-        assert np.abs(g).max() > 1e-6, f"nothing reaches {w.path}"
-
-    def at(values):
-        if layer.non_trainable_variables:
-            raise AssertionError("no such weights are meant to be here")
-        results, _ = layer.stateless_call(values, [], X, **options)
-        return state_loss(results)
-
-    at = traced(at)
-    rng = np.random.default_rng(1)
-    step = 1e-6
-    # Each weight on its own, so that a small one's error shows.
-    for i, g in enumerate(found):
-        direction = rng.normal(size=g.shape)
-        moved = lambda by: [
-            ops.convert_to_tensor(w + by * direction * (j == i))
-            if j == i
-            else ops.convert_to_tensor(w)
-            for j, w in enumerate(start)
-        ]
-        slope = float(at(moved(step)) - at(moved(-step))) / (2 * step)
-        wanted = np.sum(g * direction)
-        size = max(1.0, np.abs(wanted))
-        assert abs(slope - wanted) < 1e-6 * size, weights[i].path
+    check_gradients(layer, state_loss, X, **options)
 
 
 @pytest.mark.parametrize("anchor", ["token", "chunk"])

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from keras import ops
 
+from keras_titans.ops.alignment import last_tokens
 from keras_titans.ops.convolution import causal_convolution
-from keras_titans.ops.convolution import last_inputs
 from tests.helpers import close
 from tests.helpers import same
 from tests.helpers import to_numpy
@@ -37,15 +37,15 @@ def test_equals_the_sum():
 @pytest.mark.parametrize("cut", [1, 2, 5])
 def test_pieces_equal_the_whole(cut):
     first, second = X[:, :cut], X[:, cut:]
-    tail = to_numpy(last_inputs(first, EARLIER))
+    tail = to_numpy(last_tokens(first, EARLIER))
     pieces = [convolved(first, EARLIER), convolved(second, tail)]
     close(np.concatenate(pieces, axis=1), convolved(X, EARLIER), 1e-12)
 
 
-def test_last_inputs_counts_real_tokens():
+def test_last_tokens_counts_real_tokens():
     count = ops.convert_to_tensor([0, 1], "int32")
     tail = to_numpy(
-        last_inputs(*map(ops.convert_to_tensor, (X, EARLIER)), count)
+        last_tokens(*map(ops.convert_to_tensor, (X, EARLIER)), count)
     )
     same(tail[0], EARLIER[0])
     same(tail[1], np.stack([EARLIER[1, 1], X[1, 0]]))

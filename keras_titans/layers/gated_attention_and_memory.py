@@ -1,0 +1,39 @@
+"""Attention whose output the memory's gates: MAC and MAG."""
+
+import keras
+from keras import activations
+
+from keras_titans.layers.attention_and_memory import AttentionAndMemory
+
+
+class GatedAttentionAndMemory(AttentionAndMemory):
+    """An `AttentionAndMemory` with `o = norm(y) * gate(norm(m))`.
+
+    Args:
+        num_heads, window_size: As `AttentionAndMemory`'s.
+        gate_activation: Of the memory's output, where it gates.
+        **kwargs: As `AttentionAndMemory`'s.
+    """
+
+    def __init__(
+        self, num_heads, window_size, gate_activation="sigmoid", **kwargs
+    ):
+        super().__init__(num_heads, window_size, **kwargs)
+        self.gate_activation = activations.get(gate_activation)
+
+    def build(self, input_shape):
+        self.attention_norm, self.memory_norm = (
+            keras.layers.RMSNormalization(dtype=self.dtype_policy, name=name)
+            for name in ("attention_norm", "memory_norm")
+        )
+        super().build(input_shape)
+
+    def gated(self, y, m):
+        """The attention's normalised output, gated by the memory's."""
+        return y * self.gate_activation(self.memory_norm(m))
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "gate_activation": activations.serialize(self.gate_activation),
+        }

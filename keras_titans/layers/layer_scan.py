@@ -1,0 +1,67 @@
+"""A loop whose every step calls layers."""
+
+import keras
+from keras import ops
+from keras import tree
+
+from keras_titans import backend
+
+
+def layer_scan(step, layers, carry, xs, remat):
+    """Fold `step(carry, x) -> (carry, y)` over axis 0 of `xs`.
+
+    The engines' loops differentiate what they are handed and nothing that a
+    step closes over. So the layers' weights are handed in, and each step
+    finds them where it looks for the variables. Whole numbers travel as
+    floats, exact up to 2^24, because loops of gradients take no others.
+
+    Args:
+        step: A function that calls `layers` and closes over no tensor.
+        layers: The layers that it calls.
+        carry: Nested tensors, the same at every step.
+        xs: Nested tensors with a common leading axis.
+        remat: Keep only the carries for the backward pass, and recompute.
+
+    Returns:
+        The last carry, and the `y`s stacked along a new leading axis.
+    """
+    variables = [
+        variable
+        for layer in layers
+        for variable in layer.variables
+        if keras.backend.is_float_dtype(variable.dtype)
+    ]
+    carry_dtypes, x_dtypes = (
+        tree.map_structure(lambda x: x.dtype, structure)
+        for structure in (carry, xs)
+    )
+
+    def body(carry, x, weights):
+        mapping = list(zip(variables, weights, strict=True))
+        with keras.StatelessScope(state_mapping=mapping):
+            after, y = step(_cast(carry, carry_dtypes), _cast(x, x_dtypes))
+        return tree.map_structure(_float, after), y
+
+    after, ys = backend.scan(
+        body,
+        tree.map_structure(_float, carry),
+        tree.map_structure(_float, xs),
+        [variable.value for variable in variables],
+        remat,
+    )
+    return _cast(after, carry_dtypes), ys
+
+
+def _float(x):
+    dtype = keras.backend.standardize_dtype(x.dtype)
+    if keras.backend.is_float_dtype(dtype):
+        return x
+    return ops.cast(x, "float32")
+
+
+def _cast(structure, dtypes):
+    return tree.map_structure(
+        lambda x, dtype: ops.cast(x, keras.backend.standardize_dtype(dtype)),
+        structure,
+        dtypes,
+    )

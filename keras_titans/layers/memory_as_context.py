@@ -1,0 +1,203 @@
+"""Memory as context (MAC)."""
+
+import keras
+from keras import ops
+from keras import tree
+
+from keras_titans.layers.gated_attention_and_memory import (
+    GatedAttentionAndMemory,
+)
+from keras_titans.layers.layer_scan import layer_scan
+from keras_titans.layers.stateful_layer import zeros_like_spec
+from keras_titans.ops.segments import Segments
+from keras_titans.validation import check_positive_integer
+
+
+@keras.saving.register_keras_serializable("keras_titans")
+class MemoryAsContext(GatedAttentionAndMemory):
+    """Titans' memory as context (MAC): attention over what is retrieved.
+
+    The sequence is cut into segments. With learned tokens `p`, and with the
+    memory `M_{s-1}` as the segment before has left it, for segment `x_s`:
+
+        h = M_{s-1}(x_s)                       retrieve, write nothing
+        y = norm(attention([p, h, x_s]))       causal within the segment
+        m_t = M_t(y_t)                         write y_t, then read
+        o = y * sigmoid(norm(m))
+
+    (equations 21 to 25). Two things are so that no token sees a later one:
+    `x_i` attends to `h_j` only for `j <= i`; and the second read is of the
+    memory just after the token itself, where the paper's, by the letter, is
+    of the memory after the whole segment.
+
+    A segment whose length is a multiple of the memory's `chunk_size` is
+    fastest.
+
+    Args:
+        num_heads: Heads of the attention, and of the memory by default.
+        segment_length: Tokens of a segment.
+        memory: A `NeuralMemory` or a `SlotMemory`. By default a
+            `NeuralMemory` of `num_heads` heads.
+        num_persistent_tokens: `P`, learned tokens before the sequence.
+        head_dim: Width of each head. By default the input's width divided by
+            `num_heads`.
+        num_key_value_heads: Heads of the attention's keys and values, as
+            `WindowedAttention`'s.
+        gate_activation: Of the memory's output, where it gates.
+        kernel_initializer: For the attention's projections.
+        remat: Whether training recomputes, and does not keep, what the
+            backward pass needs within each segment.
+        return_state: Whether to return the state after the outputs.
+        stateful: Whether a call starts where the last one ended.
+        **kwargs: `name`, `dtype` and so on, for `keras.layers.Layer`.
+
+    Call arguments:
+        inputs: `(batch, length, width)`, any length.
+        mask, initial_state, training, update, return_surprise: As
+            `NeuralMemory`'s. Masked tokens are as if they were not there.
+
+    Returns:
+        The outputs `(batch, length, width)` in the compute dtype; where asked
+        for, the memory's surprises `(batch, length, heads)`; where
+        `return_state`, the state: a dictionary of the
+        attention's and the memory's, the memory at the segment's start, and
+        the inputs that its query convolution looks back to.
+
+    Example:
+
+    ```python
+    import keras
+    import keras_titans
+
+    inputs = keras.Input((None, 32))
+    mixer = keras_titans.layers.MemoryAsContext(2, segment_length=16)
+    block = keras_titans.layers.TitansBlock(mixer, intermediate_dim=64)
+    model = keras.Model(inputs, block(inputs))
+
+    layer = keras_titans.layers.MemoryAsContext(
+        2, segment_length=16, return_state=True
+    )
+    x = keras.random.normal((2, 50, 32))
+    first, state = layer(x[:, :20])
+    second, state = layer(x[:, 20:], initial_state=state)
+    ```
+
+    References:
+        - [Titans: Learning to Memorize at Test Time](
+            https://arxiv.org/abs/2501.00663), section 4.1
+    """
+
+    segmented = True
+
+    def __init__(self, num_heads, segment_length, remat=True, **kwargs):
+        check_positive_integer("segment_length", segment_length)
+        super().__init__(num_heads, segment_length, **kwargs)
+        self.segment_length = segment_length
+        self.remat = remat
+
+    def mix(self, x, state, count, **options):
+        rows, length, _ = ops.shape(x)
+        known = isinstance(length, int)
+        if state is not None:
+            if known and length == 1:  # never crosses a segment's border
+                return self._piece(x, count, state, options)
+            return self._pieces(x, state, count, options)
+        # What is behind each row's last token changes nothing before it, and
+        # nobody asks for the state: pad, and forget about counts.
+        short = known and length <= self.segment_length
+        if short or self.memory.begins_anew_every(self.segment_length):
+            state = self._between_segments(self.get_initial_state(rows))
+            if short:
+                y, surprise, _ = self._piece(x, None, state, options)
+            else:
+                segments = Segments(length, self.segment_length)
+                y, surprise, _ = self._scan(segments, x, None, state, options)
+        else:
+            state = self.get_initial_state(rows)
+            y, surprise, _ = self._pieces(x, state, count, options)
+        return y, surprise, None
+
+    def _between_segments(self, state):
+        """A state for whole segments only, which need no cache."""
+        memory = self.memory.between_chunks(state["memory"])
+        return {"memory": memory, "query": state["query"]}
+
+    def _pieces(self, x, state, count, options):
+        """Any tokens, from any state."""
+        rows, length, _ = ops.shape(x)
+        if count is None:
+            count = ops.full((rows,), length, "int32")
+        phase = state["attention"]["seen"]
+        segments = Segments(length, self.segment_length, phase, count)
+        return self._scan(segments, x, segments.counts(), state, options)
+
+    def _scan(self, segments, x, counts, state, options):
+        def step(state, piece):
+            x, count = piece if len(piece) == 2 else (*piece, None)
+            y, surprise, state = self._piece(x, count, state, options)
+            return state, (y,) if surprise is None else (y, surprise)
+
+        xs = [segments.cut(x)]
+        if counts is not None:
+            xs.append(counts)
+        state, results = layer_scan(
+            step,
+            self.parts(),
+            state,
+            xs,
+            self.remat and bool(options["training"]),
+        )
+        y, *surprise = (segments.joined(r) for r in results)
+        return y, surprise[0] if surprise else None, state
+
+    def _piece(self, x, count, state, options):
+        """A segment, or a part of one: read, attend, write and read again."""
+        memory, attention = state["memory"], state.get("attention")
+        start = memory["memory"]
+        if attention is not None:
+            begins = attention["seen"] == 0
+            if count is not None:
+                begins = ops.logical_and(begins, count > 0)
+            start = tree.map_structure(
+                lambda new, old: ops.where(
+                    ops.reshape(begins, (-1, *[1] * (len(new.shape) - 1))),
+                    new,
+                    old,
+                ),
+                start,
+                state["start"],
+            )
+        h, query = self.memory.retrieve(x, start, state["query"], count)
+        y, _, attention = self.attention.mix(
+            x, attention, count, prefix=self.prefix, memory_tokens=h
+        )
+        y = self.attention_norm(y)
+        m, surprise, memory = self.memory.mix(y, memory, count, **options)
+        y = self.gated(y, m)
+        after = {"memory": memory, "query": query}
+        if attention is not None:
+            after |= {"attention": attention, "start": start}
+        return y, surprise, dict(sorted(after.items()))
+
+    def state_spec(self, batch_size):
+        memory = self.memory.state_spec(batch_size)
+        return {
+            "attention": self.attention.state_spec(batch_size),
+            "memory": memory,
+            "query": self.memory.tail_spec(batch_size),
+            "start": self.memory.state_spec(batch_size)["memory"],
+        }
+
+    def get_initial_state(self, batch_size):
+        memory = self.memory.get_initial_state(batch_size)
+        return {
+            "attention": self.attention.get_initial_state(batch_size),
+            "memory": memory,
+            "query": zeros_like_spec(self.memory.tail_spec(None), batch_size),
+            "start": memory["memory"],
+        }
+
+    def get_config(self):
+        config = {**super().get_config(), "remat": self.remat}
+        config["segment_length"] = config.pop("window_size")
+        return config

@@ -1,0 +1,84 @@
+"""Memory as layer (MAL)."""
+
+import keras
+
+from keras_titans.layers.attention_and_memory import AttentionAndMemory
+
+
+@keras.saving.register_keras_serializable("keras_titans")
+class MemoryAsLayer(AttentionAndMemory):
+    """Titans' memory as layer (MAL): attention over a memory's outputs.
+
+    With learned tokens `p` before the sequence `x`, the attention's window
+    `w` and the memory `M`:
+
+        o = attention_w(M([p, x]))
+
+    (equations 29 to 31). The attention sees `M(p)` from everywhere.
+
+    Args:
+        num_heads: Heads of the attention, and of the memory by default.
+        window_size: Tokens of the attention's window.
+        memory: A `NeuralMemory` or a `SlotMemory`. By default a
+            `NeuralMemory` of `num_heads` heads.
+        num_persistent_tokens: `P`, learned tokens before the sequence.
+        head_dim: Width of each head. By default the input's width divided by
+            `num_heads`.
+        num_key_value_heads: Heads of the attention's keys and values, as
+            `WindowedAttention`'s.
+        kernel_initializer: For the attention's projections.
+        return_state: Whether to return the state after the outputs.
+        stateful: Whether a call starts where the last one ended.
+        **kwargs: `name`, `dtype` and so on, for `keras.layers.Layer`.
+
+    Call arguments:
+        inputs: `(batch, length, width)`, any length.
+        mask, initial_state, training, update, return_surprise: As
+            `NeuralMemory`'s. Masked tokens are as if they were not there.
+
+    Returns:
+        The outputs `(batch, length, width)` in the compute dtype; where asked
+        for, the memory's surprises `(batch, length, heads)`; where
+        `return_state`, the state: a dictionary of the
+        attention's and the memory's.
+
+    Example:
+
+    ```python
+    import keras
+    import keras_titans
+
+    inputs = keras.Input((None, 32))
+    mixer = keras_titans.layers.MemoryAsLayer(2, window_size=16)
+    block = keras_titans.layers.TitansBlock(mixer, intermediate_dim=64)
+    model = keras.Model(inputs, block(inputs))
+
+    layer = keras_titans.layers.MemoryAsLayer(
+        2, window_size=16, return_state=True
+    )
+    x = keras.random.normal((2, 50, 32))
+    first, state = layer(x[:, :20])
+    second, state = layer(x[:, 20:], initial_state=state)
+    ```
+
+    References:
+        - [Titans: Learning to Memorize at Test Time](
+            https://arxiv.org/abs/2501.00663), section 4.3
+    """
+
+    attention_entry = "attention_over_memory"
+
+    def mix(self, x, state, count, training, update, return_surprise):
+        state = state or {}
+        m, surprise, memory = self.remember(
+            x, state.get("memory"), count, training, update, return_surprise
+        )
+        prefix = None
+        if self.persistent_tokens is not None:
+            prefix, _ = self.read_prefix()
+        y, _, attention = self.attention.mix(
+            m, state.get(self.attention_entry), count, prefix=prefix
+        )
+        if not state:
+            return y, surprise, None
+        return y, surprise, {self.attention_entry: attention, "memory": memory}

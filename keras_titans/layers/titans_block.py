@@ -1,0 +1,219 @@
+"""A decoder block around any way to mix tokens."""
+
+import keras
+from keras import activations
+from keras import initializers
+from keras import ops
+
+from keras_titans.layers.memory_as_context import MemoryAsContext
+from keras_titans.layers.memory_as_gate import MemoryAsGate
+from keras_titans.layers.memory_as_layer import MemoryAsLayer
+from keras_titans.layers.neural_memory import NeuralMemory
+from keras_titans.layers.stateful_layer import StatefulLayer
+from keras_titans.layers.windowed_attention import WindowedAttention
+from keras_titans.validation import check_choice
+from keras_titans.validation import check_instance
+from keras_titans.validation import check_positive_integer
+
+MIXERS = {
+    "LMM": NeuralMemory,
+    "MAC": MemoryAsContext,
+    "MAG": MemoryAsGate,
+    "MAL": MemoryAsLayer,
+    "attention": WindowedAttention,
+}
+
+
+@keras.saving.register_keras_serializable("keras_titans")
+class TitansBlock(keras.layers.Layer):
+    """A decoder block: a mixer of tokens and a gated multilayer perceptron.
+
+        x = x + mixer(norm(x))
+        x = x + mlp(norm(x))
+
+    with `mlp(x) = (f(x W_1) * x W_2) W_3` (SwiGLU). It stands wherever a
+    block around `keras.layers.MultiHeadAttention` stood.
+
+    Args:
+        mixer: A `MemoryAsContext`, `MemoryAsGate`, `MemoryAsLayer`,
+            `NeuralMemory`, `SlotMemory` or `WindowedAttention`. Or one of the
+            names "MAC", "MAG", "MAL", "LMM" (the memory alone) and
+            "attention" for one with `num_heads` heads, a window or segment of
+            `window_size` tokens, and else its defaults.
+        intermediate_dim: The hidden width of the multilayer perceptron.
+        num_heads, window_size: For a mixer that is given by name.
+        activation: The gate's.
+        kernel_initializer: For the multilayer perceptron.
+        dropout: Fraction of each branch's output to drop in training.
+        **kwargs: `name`, `dtype` and so on, for `keras.layers.Layer`.
+
+    Call arguments:
+        inputs: `(batch, length, width)`.
+        mask, initial_state, training, update, return_surprise: As the
+            mixer's.
+
+    Returns:
+        What the mixer returns, the outputs being the block's: `(batch,
+        length, width)`, then the surprises and the state where asked for.
+
+    Example:
+
+    ```python
+    import keras
+    import keras_titans
+
+    tokens = keras.Input((None,), dtype="int32")
+    x = keras.layers.Embedding(100, 32)(tokens)
+    for mixer in ("MAG", "LMM"):
+        x = keras_titans.layers.TitansBlock(mixer, 64, num_heads=2)(x)
+    model = keras.Model(tokens, keras.layers.Dense(100)(x))
+    ```
+
+    References:
+        - [Titans: Learning to Memorize at Test Time](
+            https://arxiv.org/abs/2501.00663), section 4
+    """
+
+    def __init__(
+        self,
+        mixer,
+        intermediate_dim,
+        num_heads=None,
+        window_size=128,
+        activation="silu",
+        kernel_initializer="glorot_uniform",
+        dropout=0.0,
+        **kwargs,
+    ):
+        # Keras would cast a state that is passed to the compute dtype.
+        super().__init__(autocast=False, **kwargs)
+        check_positive_integer("intermediate_dim", intermediate_dim)
+        self.mixer = self._made(mixer, num_heads, window_size)
+        self.intermediate_dim = intermediate_dim
+        self.activation = activations.get(activation)
+        self.kernel_initializer = initializers.get(kernel_initializer)
+        self.dropout = dropout
+        self.supports_masking = True
+
+    def _made(self, mixer, num_heads, window_size):
+        if isinstance(mixer, dict):
+            mixer = keras.saving.deserialize_keras_object(mixer)
+        if not isinstance(mixer, str):
+            check_instance("mixer", mixer, StatefulLayer)
+            return mixer
+        check_choice("mixer", mixer, MIXERS)
+        check_positive_integer("num_heads", num_heads)
+        options = {"num_heads": num_heads, "dtype": self.dtype_policy}
+        if mixer == "MAC":
+            options["segment_length"] = window_size
+        elif mixer != "LMM":
+            options["window_size"] = window_size
+        return MIXERS[mixer](**options, name=mixer.lower())
+
+    def build(self, input_shape):
+        width = input_shape[-1]
+        hidden = (*input_shape[:-1], self.intermediate_dim)
+        self.mixer_norm = self._norm("mixer_norm")
+        self.mlp_norm = self._norm("mlp_norm")
+        self.mlp_gate = self._dense(self.intermediate_dim, "mlp_gate")
+        self.mlp_up = self._dense(self.intermediate_dim, "mlp_up")
+        self.mlp_down = self._dense(width, "mlp_down")
+        self.drop = keras.layers.Dropout(self.dropout, dtype=self.dtype_policy)
+        for layer in (
+            self.mixer_norm,
+            self.mixer,
+            self.mlp_norm,
+            self.mlp_gate,
+            self.mlp_up,
+        ):
+            if not layer.built:
+                layer.build(input_shape)
+        self.mlp_down.build(hidden)
+
+    def _norm(self, name):
+        norm = keras.layers.RMSNormalization(dtype=self.dtype_policy, name=name)
+        norm.supports_masking = True  # it mixes no tokens
+        return norm
+
+    def _dense(self, units, name):
+        return keras.layers.Dense(
+            units,
+            use_bias=False,
+            kernel_initializer=self.kernel_initializer.clone(),
+            dtype=self.dtype_policy,
+            name=name,
+        )
+
+    def call(
+        self,
+        inputs,
+        mask=None,
+        initial_state=None,
+        training=None,
+        update=True,
+        return_surprise=False,
+    ):
+        inputs = ops.cast(inputs, self.compute_dtype)
+        options = self._options(update, return_surprise)
+        results = self.mixer(
+            self.mixer_norm(inputs),
+            mask=mask,
+            initial_state=initial_state,
+            training=training,
+            **options,
+        )
+        mixed, *others = results if isinstance(results, tuple) else (results,)
+        x = inputs + self.drop(mixed, training=training)
+        h = self.mlp_norm(x)
+        h = self.activation(self.mlp_gate(h)) * self.mlp_up(h)
+        x = x + self.drop(self.mlp_down(h), training=training)
+        return (x, *others) if others else x
+
+    def _options(self, update, return_surprise):
+        if self.mixer.has_memory:
+            return {"update": update, "return_surprise": return_surprise}
+        if return_surprise:
+            raise ValueError(
+                "Argument `return_surprise` needs a mixer with a memory. "
+                f"Received: mixer={self.mixer}."
+            )
+        return {}
+
+    def get_initial_state(self, batch_size):
+        """The mixer's state before anything was read."""
+        return self.mixer.get_initial_state(batch_size)
+
+    def reset_state(self):
+        """Forget everything: the mixer's `reset_state`."""
+        self.mixer.reset_state()
+
+    def compute_output_spec(
+        self,
+        inputs,
+        mask=None,
+        initial_state=None,
+        training=None,
+        update=True,
+        return_surprise=False,
+    ):
+        return self.mixer.compute_output_spec(
+            inputs,
+            mask=mask,
+            initial_state=initial_state,
+            **self._options(update, return_surprise),
+        )
+
+    def get_config(self):
+        config = super().get_config()
+        config.update(
+            {
+                "mixer": keras.saving.serialize_keras_object(self.mixer),
+                "intermediate_dim": self.intermediate_dim,
+                "activation": activations.serialize(self.activation),
+                "kernel_initializer": initializers.serialize(
+                    self.kernel_initializer
+                ),
+                "dropout": self.dropout,
+            }
+        )
+        return config

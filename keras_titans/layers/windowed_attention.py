@@ -1,0 +1,294 @@
+"""Causal attention over a window or over segments, with a rolling cache."""
+
+import keras
+from keras import initializers
+from keras import ops
+
+from keras_titans.layers.stateful_layer import StatefulLayer
+from keras_titans.layers.stateful_layer import zeros_like_spec
+from keras_titans.ops.attention import Pairs
+from keras_titans.ops.attention import last_pairs
+from keras_titans.ops.attention import windowed_attention
+from keras_titans.validation import check_positive_integer
+from keras_titans.validation import head_width
+from keras_titans.validation import same_shape
+
+
+@keras.saving.register_keras_serializable("keras_titans")
+class WindowedAttention(StatefulLayer):
+    """Causal attention over the last tokens, at linear cost.
+
+    Token `t` attends to itself and
+
+        - to the `window_size - 1` tokens before it, or, with
+          `segmented=True`, to those before it in its own segment of
+          `window_size` tokens;
+        - to every token of `prefix`, if there is one;
+        - to the token of `memory_tokens`, if there are any, at its own and
+          at each of those places.
+
+    Positions are rotary, on half of each head's channels, and count from the
+    window's edge: an attention that has read millions of tokens turns by the
+    same angles as one that has read ten. The prefix carries no position.
+
+    Args:
+        num_heads: Heads of the queries.
+        window_size: Tokens of a window or segment.
+        head_dim: Width of each head. By default the input's width divided by
+            `num_heads`.
+        num_key_value_heads: Heads of the keys and values, each shared by
+            `num_heads / num_key_value_heads` heads of the queries
+            (grouped-query attention). By default `num_heads`.
+        segmented: Whether windows are segments, which don't overlap.
+        with_memory_tokens: Whether calls pass `memory_tokens`.
+        use_bias: Whether the projections have biases.
+        kernel_initializer: For the projections.
+        return_state: Whether to return the state after the outputs.
+        stateful: Whether a call starts where the last one ended.
+        **kwargs: `name`, `dtype` and so on, for `keras.layers.Layer`.
+
+    Call arguments:
+        inputs: `(batch, length, width)`, any length.
+        mask: Boolean, `(batch, length)`. Tokens that are masked are as if
+            they were not there: they are not seen and do not count.
+        initial_state: A state as returned by an earlier call or by
+            `get_initial_state`.
+        training: Not used.
+        prefix: `(tokens, width)`: what every token sees, or None.
+        memory_tokens: `(batch, length, width)`: for each token a second one
+            at its place, which is seen but does not look.
+
+    Returns:
+        `(batch, length, width)` and, where `return_state`, the state: a
+        dictionary of `"key"` and `"value"`, `(batch, window_size, tokens at
+        each place, num_key_value_heads, head_dim)` in the compute dtype, and
+        `"seen"`, `(batch,)`, int32: how many of these tokens count.
+
+    Example:
+
+    ```python
+    import keras
+    import keras_titans
+
+    inputs = keras.Input((None, 64))
+    layer = keras_titans.layers.WindowedAttention(4, window_size=32)
+    model = keras.Model(inputs, layer(inputs))
+    ```
+
+    References:
+        - [Longformer](https://arxiv.org/abs/2004.05150), section 3
+        - [RoFormer](https://arxiv.org/abs/2104.09864), equation 14
+    """
+
+    has_memory = False
+
+    def __init__(
+        self,
+        num_heads,
+        window_size,
+        head_dim=None,
+        num_key_value_heads=None,
+        segmented=False,
+        with_memory_tokens=False,
+        use_bias=False,
+        kernel_initializer="glorot_uniform",
+        return_state=False,
+        stateful=False,
+        **kwargs,
+    ):
+        super().__init__(return_state=return_state, stateful=stateful, **kwargs)
+        check_positive_integer("num_heads", num_heads)
+        check_positive_integer("window_size", window_size)
+        if head_dim is not None:
+            check_positive_integer("head_dim", head_dim)
+        if num_key_value_heads is not None:
+            check_positive_integer("num_key_value_heads", num_key_value_heads)
+            if num_heads % num_key_value_heads:
+                raise ValueError(
+                    "Argument `num_key_value_heads` must divide `num_heads`. "
+                    f"Received: num_heads={num_heads}, "
+                    f"num_key_value_heads={num_key_value_heads}."
+                )
+        self.num_heads = num_heads
+        self.window_size = window_size
+        self.head_dim = head_dim
+        self.num_key_value_heads = num_key_value_heads
+        self.segmented = segmented
+        self.with_memory_tokens = with_memory_tokens
+        self.use_bias = use_bias
+        self.kernel_initializer = initializers.get(kernel_initializer)
+
+    def build(self, input_shape):
+        width = self.width = self.check_width(input_shape)
+        self._head_dim = head_width(width, self.num_heads, self.head_dim)
+        self._groups = self.num_key_value_heads or self.num_heads
+        for name, heads in (
+            ("query", self.num_heads),
+            ("key", self._groups),
+            ("value", self._groups),
+        ):
+            dense = self._projection(heads * self._head_dim, name)
+            dense.build(input_shape)
+            setattr(self, name, dense)
+        self.output_projection = self._projection(width, "output")
+        inner = self.num_heads * self._head_dim
+        self.output_projection.build((*input_shape[:2], inner))
+        self.build_state(input_shape[0])
+
+    def _projection(self, units, name):
+        return keras.layers.Dense(
+            units,
+            use_bias=self.use_bias,
+            kernel_initializer=self.kernel_initializer.clone(),
+            dtype=self.dtype_policy,
+            name=name,
+        )
+
+    def call(
+        self,
+        inputs,
+        mask=None,
+        initial_state=None,
+        training=None,
+        prefix=None,
+        memory_tokens=None,
+    ):
+        self._check_sides(inputs, prefix, memory_tokens)
+        aligned = {}
+        if memory_tokens is not None:
+            aligned["memory_tokens"] = ops.cast(
+                memory_tokens, self.compute_dtype
+            )
+        return self.run(inputs, mask, initial_state, aligned, prefix=prefix)
+
+    def mix(self, x, state, count, prefix=None, memory_tokens=None):
+        sources = [x] if memory_tokens is None else [memory_tokens, x]
+        query = _split(self.query(x), self.num_heads)
+        pairs = self._pairs(sources)
+        if prefix is not None:
+            prefix = self._pairs([ops.cast(prefix, x.dtype)[None]])
+        rows, length = ops.shape(x)[:2]
+        seen, earlier = 0, None
+        if state is not None:
+            seen = state["seen"][:, None]
+            earlier = Pairs(state["key"], state["value"])
+        place = seen + ops.arange(length, dtype="int32")[None, :]
+        if self.segmented:
+            reach = place % self.window_size
+        else:
+            reach = ops.minimum(place, self.window_size - 1)
+        y = windowed_attention(
+            query,
+            pairs,
+            ops.broadcast_to(reach, (rows, length)),
+            self.window_size,
+            earlier,
+            prefix,
+        )
+        y = ops.reshape(y, (rows, length, self.num_heads * self._head_dim))
+        if state is not None:
+            pairs = last_pairs(pairs, earlier, count)
+            state = {
+                "key": pairs.key,
+                "seen": self._seen(state["seen"], length, count),
+                "value": pairs.value,
+            }
+        return self.output_projection(y), None, state
+
+    def _pairs(self, sources):
+        """`Pairs` of one or two sequences that stand at the same places."""
+        return Pairs(
+            *(
+                ops.stack(
+                    [_split(dense(x), self._groups) for x in sources], axis=2
+                )
+                for dense in (self.key, self.value)
+            )
+        )
+
+    def _seen(self, seen, length, count):
+        seen = seen + (length if count is None else count)
+        if self.segmented:
+            return ops.cast(seen % self.window_size, "int32")
+        return ops.cast(ops.minimum(seen, self.window_size), "int32")
+
+    def state_spec(self, batch_size):
+        each = 2 if self.with_memory_tokens else 1
+        shape = (self.window_size, each, self._groups, self._head_dim)
+        pair = lambda: keras.KerasTensor(
+            (batch_size, *shape), self.compute_dtype
+        )
+        return {
+            "key": pair(),
+            "seen": keras.KerasTensor((batch_size,), "int32"),
+            "value": pair(),
+        }
+
+    def get_initial_state(self, batch_size):
+        """The state before anything was read: an empty cache.
+
+        Args:
+            batch_size: Number of rows.
+
+        Returns:
+            A dictionary, as a call returns it.
+        """
+        return zeros_like_spec(self.state_spec(None), batch_size)
+
+    def compute_output_spec(
+        self,
+        inputs,
+        mask=None,
+        initial_state=None,
+        training=None,
+        prefix=None,
+        memory_tokens=None,
+    ):
+        self._check_sides(inputs, prefix, memory_tokens)
+        return self.run_spec(inputs, mask, initial_state)
+
+    def _check_sides(self, inputs, prefix, memory_tokens):
+        if prefix is not None and (
+            len(prefix.shape) != 2 or prefix.shape[-1] != inputs.shape[-1]
+        ):
+            raise ValueError(
+                f"Argument `prefix` of layer '{self.name}' must have the shape "
+                f"(tokens, {inputs.shape[-1]}). "
+                f"Received: shape {tuple(prefix.shape)}."
+            )
+        if (memory_tokens is not None) != self.with_memory_tokens:
+            raise ValueError(
+                f"Argument `memory_tokens` of layer '{self.name}' goes with "
+                "`with_memory_tokens=True`. Received: with_memory_tokens="
+                f"{self.with_memory_tokens}, memory_tokens="
+                f"{'None' if memory_tokens is None else 'a tensor'}."
+            )
+        if memory_tokens is not None and not same_shape(
+            tuple(memory_tokens.shape), tuple(inputs.shape)
+        ):
+            raise ValueError(
+                f"Argument `memory_tokens` of layer '{self.name}' must have "
+                f"the inputs' shape {tuple(inputs.shape)}. "
+                f"Received: shape {tuple(memory_tokens.shape)}."
+            )
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "num_heads": self.num_heads,
+            "window_size": self.window_size,
+            "head_dim": self.head_dim,
+            "num_key_value_heads": self.num_key_value_heads,
+            "segmented": self.segmented,
+            "with_memory_tokens": self.with_memory_tokens,
+            "use_bias": self.use_bias,
+            "kernel_initializer": initializers.serialize(
+                self.kernel_initializer
+            ),
+        }
+
+
+def _split(x, heads):
+    """`(B, N, H d)` to `(B, N, H, d)`."""
+    rows, length, width = ops.shape(x)
+    return ops.reshape(x, (rows, length, heads, width // heads))

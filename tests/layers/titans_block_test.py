@@ -1,0 +1,106 @@
+"""The block takes every mixer, as an object or by name."""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_titans.layers import MemoryAsContext
+from keras_titans.layers import MemoryAsGate
+from keras_titans.layers import MemoryAsLayer
+from keras_titans.layers import NeuralMemory
+from keras_titans.layers import TitansBlock
+from keras_titans.layers import WindowedAttention
+from tests.helpers import close
+from tests.helpers import to_numpy
+
+ROWS, TOKENS, WIDTH = 2, 9, 4
+X = np.random.default_rng(0).normal(size=(ROWS, TOKENS, WIDTH))
+X = X.astype("float32")
+
+BY_NAME = {
+    "MAC": MemoryAsContext,
+    "MAG": MemoryAsGate,
+    "MAL": MemoryAsLayer,
+    "LMM": NeuralMemory,
+    "attention": WindowedAttention,
+}
+every_mixer = pytest.mark.parametrize("name", BY_NAME)
+
+
+@every_mixer
+def test_a_mixer_by_name(name):
+    block = TitansBlock(name, 6, num_heads=2, window_size=5)
+    assert isinstance(block.mixer, BY_NAME[name])
+    assert block.mixer.num_heads == 2
+    size = {"MAC": "segment_length", "LMM": "chunk_size"}
+    expected = 64 if name == "LMM" else 5
+    assert getattr(block.mixer, size.get(name, "window_size")) == expected
+    assert block(X).shape == X.shape
+
+
+def with_state(name):
+    options = {"return_state": True}
+    if name == "MAC":
+        options["segment_length"] = 4
+    elif name != "LMM":
+        options["window_size"] = 4
+    return TitansBlock(BY_NAME[name](2, **options), 6)
+
+
+@every_mixer
+def test_pieces_equal_the_whole(name):
+    block = with_state(name)
+    whole, last = block(X)
+    first, state = block(X[:, :5])
+    second, state = block(X[:, 5:], initial_state=state)
+    both = np.concatenate([to_numpy(first), to_numpy(second)], axis=1)
+    close(both, whole, 1e-5)
+    close(state, last, 1e-5)
+    start = block.get_initial_state(ROWS)
+    close(block(X, initial_state=start)[0], whole, 1e-5)
+
+
+@every_mixer
+def test_a_model_in_the_place_of_attention(name, tmp_path):
+    """As a block around `MultiHeadAttention` would stand in it."""
+    ids = keras.Input((None,), dtype="int32")
+    x = keras.layers.Embedding(7, WIDTH, mask_zero=True)(ids)
+    x = TitansBlock(name, 6, num_heads=2, window_size=4, dropout=0.1)(x)
+    model = keras.Model(ids, keras.layers.Dense(7)(x))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(0.03), loss)
+    tokens = np.tile(np.arange(1, 7), (4, 2))
+    losses = model.fit(tokens[:, :-1], tokens[:, 1:], epochs=8, verbose=0)
+    losses = losses.history["loss"]
+    assert losses[-1] < 0.9 * losses[0]
+    padded = np.pad(tokens, [(0, 0), (3, 0)])
+    have = model.predict(padded, verbose=0)[:, 3:]
+    close(have, model.predict(tokens, verbose=0), 1e-5)
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    wanted = model.predict(tokens, verbose=0)
+    close(again.predict(tokens, verbose=0), wanted, 1e-5)
+
+
+def test_surprise_needs_a_memory():
+    block = TitansBlock("attention", 6, num_heads=2)
+    block(X)
+    with pytest.raises(ValueError, match="return_surprise"):
+        block(X, return_surprise=True)
+    y, surprise = TitansBlock("MAG", 6, num_heads=2)(X, return_surprise=True)
+    assert (y.shape, surprise.shape) == (X.shape, (ROWS, TOKENS, 2))
+
+
+@pytest.mark.parametrize(
+    "arguments, names",
+    [
+        (("MAX", 6, 2), "mixer"),
+        (("MAC", 6), "num_heads"),
+        (("MAC", 0, 2), "intermediate_dim"),
+        ((keras.layers.Dense(4), 6), "mixer"),
+        (("MAG", 6, 2, 0), "window_size"),
+    ],
+)
+def test_bad_arguments_are_named(arguments, names):
+    with pytest.raises(ValueError, match=names):
+        TitansBlock(*arguments)
