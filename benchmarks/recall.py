@@ -1,35 +1,56 @@
-"""Multi-query associative recall: what a memory layer learns to look up.
+"""Multi-query associative recall: what a layer learns to look up.
 
-    python -m benchmarks.recall
+    python -m benchmarks.recall                    # the memory alone
+    python -m benchmarks.recall --task distance    # beside attention
 
-A sequence of 64 tokens begins with 12 pairs of a key and a value; later each
-key comes once more, among filler, and the value is to be given. Both keys and
-pairs are new in every sequence, so weights cannot hold them. A model of two
-`MemoryBlock`s is trained on it, for each memory and several seeds, and its
-accuracy on sequences it has not seen is taken after every 100 steps.
+A sequence begins with pairs of a key and a value; later each key comes once
+more, among filler, and the value is to be given. Both keys and pairs are new
+in every sequence, so weights cannot hold them. A model of two blocks is
+trained on it, for each mixer of tokens and several seeds, and its accuracy on
+sequences it has not seen is taken after every 100 steps.
+
+In `--task distance` the keys come again after eight windows of the attention
+at the earliest, and some models may not write their memory.
 """
 
 import argparse
 import json
 import os
 import pathlib
+import shlex
 import statistics
 import sys
 import time
+from typing import NamedTuple
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
 import keras
 import numpy as np
 
-from keras_titans.layers import MemoryBlock
+from keras_titans.layers import MemoryAsContext
+from keras_titans.layers import MemoryAsGate
+from keras_titans.layers import MemoryAsLayer
 from keras_titans.layers import NeuralMemory
+from keras_titans.layers import SlotMemory
+from keras_titans.layers import TitansBlock
+from keras_titans.layers import WindowedAttention
 from keras_titans.memory import MLPMemory
 from keras_titans.memory import UpdateRule
 
 RESULTS = pathlib.Path(__file__).parent / "results"
-LENGTH, PAIRS, WIDTH, KEYS, VALUES, FILLER = 64, 12, 64, 64, 64, 1
+WIDTH, KEYS, VALUES, FILLER = 64, 64, 64, 1
 VOCABULARY = FILLER + KEYS + VALUES
+WINDOW = 16
+
+
+class Task(NamedTuple):
+    """Where the pairs stand and where they are asked for."""
+
+    length: int
+    pairs: int
+    first_question: int
+    mixers: dict  # name -> function that makes a mixer, and `update`
 
 
 def paper(max_learning_rate, **kwargs):
@@ -47,41 +68,74 @@ def paper(max_learning_rate, **kwargs):
     )
 
 
-MEMORIES = {
-    "default (depth 2, token anchor)": {},
-    "depth 2, token anchor, hidden rate 1": {
-        "update_rule": UpdateRule(hidden_rate=1.0)
-    },
-    "depth 2, chunk anchor": {"anchor": "chunk"},
-    "depth 1, token anchor": {"memory_depth": 1},
-    "depth 1, chunk anchor": {"memory_depth": 1, "anchor": "chunk"},
-    "depth 2, paper's form, theta 0.1": paper(0.1),
-    "depth 2, paper's form, theta 1": paper(1.0),
+def memory(**options):
+    return lambda: NeuralMemory(1, chunk_size=16, **options), True
+
+
+def union(layer, update=True, **options):
+    return lambda: layer(1, WINDOW, memory=memory()[0](), **options), update
+
+
+TASKS = {
+    "near": Task(
+        64,
+        12,
+        24,
+        {
+            "default (depth 2, token anchor)": memory(),
+            "depth 2, token anchor, hidden rate 1": memory(
+                update_rule=UpdateRule(hidden_rate=1.0)
+            ),
+            "depth 2, chunk anchor": memory(anchor="chunk"),
+            "depth 1, token anchor": memory(memory_depth=1),
+            "depth 1, chunk anchor": memory(memory_depth=1, anchor="chunk"),
+            "depth 2, paper's form, theta 0.1": memory(**paper(0.1)),
+            "depth 2, paper's form, theta 1": memory(**paper(1.0)),
+        },
+    ),
+    "distance": Task(
+        10 * WINDOW,
+        WINDOW // 2,
+        9 * WINDOW,
+        {
+            "MAC": union(MemoryAsContext),
+            "MAG": union(MemoryAsGate),
+            "MAL": union(MemoryAsLayer),
+            "LMM": memory(),
+            "slots": (lambda: SlotMemory(1), True),
+            "MAC, memory frozen": union(MemoryAsContext, update=False),
+            "MAG, memory frozen": union(MemoryAsGate, update=False),
+            "MAL, memory frozen": union(MemoryAsLayer, update=False),
+            "LMM, memory frozen": (memory()[0], False),
+            "window alone": (lambda: WindowedAttention(1, WINDOW), True),
+        },
+    ),
 }
 
 
-def sequences(count, seed):
-    """Tokens `(count, LENGTH)`, the value asked for at each, and where."""
+def sequences(task, count, seed):
+    """Tokens `(count, length)`, the value asked for at each, and where."""
     rng = np.random.default_rng(seed)
+    length, pairs, first, _ = task
     draw = lambda n, size: np.argsort(rng.random((count, n)), axis=1)[:, :size]
-    keys = FILLER + draw(KEYS, PAIRS)
-    values = FILLER + KEYS + draw(VALUES, PAIRS)
-    tokens = np.zeros((count, LENGTH), "int32")
-    tokens[:, 0 : 2 * PAIRS : 2] = keys
-    tokens[:, 1 : 2 * PAIRS : 2] = values
+    keys = FILLER + draw(KEYS, pairs)
+    values = FILLER + KEYS + draw(VALUES, pairs)
+    tokens = np.zeros((count, length), "int32")
+    tokens[:, 0 : 2 * pairs : 2] = keys
+    tokens[:, 1 : 2 * pairs : 2] = values
     asked = np.zeros_like(tokens)
-    places = 2 * PAIRS + draw(LENGTH - 2 * PAIRS, PAIRS)
+    places = first + draw(length - first, pairs)
     np.put_along_axis(tokens, places, keys, axis=1)
     np.put_along_axis(asked, places, values, axis=1)
     return tokens, asked, (asked > 0).astype("float32")
 
 
-def model_with(**memory):
-    tokens = keras.Input((LENGTH,), dtype="int32")
+def model_with(task, name):
+    make, update = task.mixers[name]
+    tokens = keras.Input((task.length,), dtype="int32")
     x = keras.layers.Embedding(VOCABULARY, WIDTH)(tokens)
     for _ in range(2):
-        layer = NeuralMemory(num_heads=1, chunk_size=16, **memory)
-        x = MemoryBlock(layer, intermediate_dim=2 * WIDTH)(x)
+        x = TitansBlock(make(), 2 * WIDTH)(x, update=update)
     x = keras.layers.RMSNormalization()(x)
     model = keras.Model(tokens, keras.layers.Dense(VOCABULARY)(x))
     model.compile(
@@ -92,14 +146,16 @@ def model_with(**memory):
     return model
 
 
-def train(name, seed, epochs, batch_size=64, steps=100):
+def train(task, name, seed, epochs, batch_size=64, steps=100):
     """One JSON-able result: the accuracy after each epoch of 100 steps."""
     keras.utils.set_random_seed(seed)
-    model = model_with(**MEMORIES[name])
-    held_out = sequences(512, seed=10_000 + seed)
+    model = model_with(task, name)
+    held_out = sequences(task, 512, seed=10_000 + seed)
     accuracies, start = [], time.perf_counter()
     for epoch in range(epochs):
-        x, y, weight = sequences(batch_size * steps, seed=1000 * seed + epoch)
+        x, y, weight = sequences(
+            task, batch_size * steps, seed=1000 * seed + epoch
+        )
         model.fit(x, y, batch_size, sample_weight=weight, verbose=0)
         logits = model.predict(held_out[0], batch_size=128, verbose=0)
         right = (logits.argmax(-1) == held_out[1])[held_out[2] > 0]
@@ -110,7 +166,7 @@ def train(name, seed, epochs, batch_size=64, steps=100):
             accuracies += [float("nan")] * (epochs - 1 - epoch)
             break
     return {
-        "memory": name,
+        "mixer": name,
         "seed": seed,
         "backend": keras.backend.backend(),
         "parameters": model.count_params(),
@@ -119,27 +175,29 @@ def train(name, seed, epochs, batch_size=64, steps=100):
     }
 
 
-def report(results, path, command):
+def report(task, results, path):
     """The table and the plot: mean over seeds, and the range."""
     epochs = max(len(r["accuracy"]) for r in results)
+    commands = dict.fromkeys(r["command"] for r in results)
     groups = {}
     for r in results:
-        groups.setdefault((r["memory"], r["backend"]), []).append(r)
+        groups.setdefault((r["mixer"], r["backend"]), []).append(r)
     rows = [
         "# Multi-query associative recall",
         "",
-        f"`{command}`",
+        *(f"`{command}`  " for command in commands),
         "",
-        f"{PAIRS} pairs in {LENGTH} tokens, two blocks of width {WIDTH}, one "
-        "head, chunks of 16.",
+        f"{task.pairs} pairs, asked for from token {task.first_question} to "
+        f"token {task.length}; two blocks of width {WIDTH}, one head, chunks "
+        f"of 16, windows and segments of {WINDOW}.",
         "Accuracy after each 100 steps: mean over seeds (lowest to highest).",
         "",
-        "| memory | backend | seeds | "
+        "| mixer | backend | seeds | "
         + " | ".join(str(100 * (e + 1)) for e in range(epochs))
         + " |",
         "|---" * (3 + epochs) + "|",
     ]
-    for (memory, backend), group in groups.items():
+    for (mixer, backend), group in groups.items():
         cells = []
         for epoch in range(epochs):
             values = [r["accuracy"][epoch] for r in group]
@@ -150,7 +208,7 @@ def report(results, path, command):
                 else f"NaN in {np.isnan(values).sum()} of {len(values)}"
             )
         rows.append(
-            f"| {memory} | {backend} | {len(group)} | {' | '.join(cells)} |"
+            f"| {mixer} | {backend} | {len(group)} | {' | '.join(cells)} |"
         )
     path.with_suffix(".md").write_text("\n".join(rows) + "\n")
     plot(groups, epochs, path.with_suffix(".png"))
@@ -164,9 +222,9 @@ def plot(groups, epochs, path):
     figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
     steps = 100 * (1 + np.arange(epochs))
     styles = ["-", "--", ":", "-."]
-    for i, ((memory, backend), group) in enumerate(groups.items()):
+    for i, ((mixer, backend), group) in enumerate(groups.items()):
         values = np.array([r["accuracy"] for r in group])
-        label = memory if backend == "jax" else f"{memory}, {backend}"
+        label = mixer if backend == "jax" else f"{mixer}, {backend}"
         axes.plot(
             steps, values.mean(0), styles[i % 4], marker="o", ms=4, label=label
         )
@@ -184,28 +242,34 @@ def plot(groups, epochs, path):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--memories", nargs="+", default=list(MEMORIES))
+    parser.add_argument("--task", choices=TASKS, default="near")
+    parser.add_argument("--mixers", nargs="+", help="by default all")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument(
         "--append", action="store_true", help="keep the results already there"
     )
     arguments = parser.parse_args()
-    unknown = set(arguments.memories) - set(MEMORIES)
-    if unknown:
-        parser.error(f"unknown memories {unknown}; choose from {set(MEMORIES)}")
+    task = TASKS[arguments.task]
+    names = arguments.mixers or list(task.mixers)
+    if unknown := set(names) - set(task.mixers):
+        parser.error(f"unknown {unknown}; choose from {set(task.mixers)}")
     RESULTS.mkdir(exist_ok=True)
-    lines = RESULTS / "recall.jsonl"
+    suffix = "" if arguments.task == "near" else f"_{arguments.task}"
+    lines = RESULTS / f"recall{suffix}.jsonl"
     if not arguments.append:
         lines.unlink(missing_ok=True)
+    command = shlex.join(["python", "-m", "benchmarks.recall", *sys.argv[1:]])
+    if keras.backend.backend() != "jax":
+        command = f"KERAS_BACKEND={keras.backend.backend()} {command}"
     for seed in arguments.seeds:
-        for name in arguments.memories:
-            result = train(name, seed, arguments.epochs)
+        for name in names:
+            result = train(task, name, seed, arguments.epochs)
+            result["command"] = command
             with lines.open("a") as file:
                 file.write(json.dumps(result) + "\n")
     results = [json.loads(line) for line in lines.read_text().splitlines()]
-    command = "python -m benchmarks.recall " + " ".join(sys.argv[1:])
-    report(results, lines, command.strip())
+    report(task, results, lines)
 
 
 if __name__ == "__main__":

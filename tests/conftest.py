@@ -30,6 +30,8 @@ def float64_where_asked_for():
     if keras.backend.backend() == "jax":
         jax.config.update("jax_enable_x64", before)
         jax.config.update("jax_disable_most_optimizations", False)
+        # Thousands of small programs would take gigabytes.
+        jax.clear_caches()
 
 
 # PyTorch is used eagerly: `torch.compile` takes minutes for a loop.

@@ -6,6 +6,7 @@ from keras_titans.layers.memory_as_layer import MemoryAsLayer
 from keras_titans.layers.memory_block import MemoryBlock
 from keras_titans.layers.neural_memory import NeuralMemory
 from keras_titans.layers.persistent_tokens import PersistentTokens
+from keras_titans.layers.slot_memory import SlotMemory
 from keras_titans.layers.titans_block import TitansBlock
 from keras_titans.layers.windowed_attention import WindowedAttention
 
@@ -16,6 +17,7 @@ __all__ = [
     "MemoryBlock",
     "NeuralMemory",
     "PersistentTokens",
+    "SlotMemory",
     "TitansBlock",
     "WindowedAttention",
 ]

@@ -85,13 +85,13 @@ def memorize(
             count, length
         )
         place = lambda x: alignment.pad_tokens(x, slots)
-    chunked = lambda x: _to_chunks(place(x), size)
+    chunked = lambda x: to_chunks(place(x), size)
 
     query, key, value = (chunked(x) for x in tokens[:3])
     theta, log_momentum, log_retention = (
         None if x is None else chunked(x) for x in tokens[3:]
     )
-    mask = _to_chunks(ops.cast(here, query.dtype)[..., None], size)
+    mask = to_chunks(ops.cast(here, query.dtype)[..., None], size)
     if log_retention is not None:
         log_retention = log_retention * mask
     decay = chunk_decay(theta, log_momentum, log_retention, mask)
@@ -115,7 +115,7 @@ def memorize(
     memory, (read, norms) = backend.scan(step, memory, chunks, shared, remat)
 
     def gathered(x):
-        x = _from_chunks(x)
+        x = from_chunks(x)
         if not shift:
             return x[:, :length]
         index = ops.arange(length, dtype="int32")[None, :] + phase[:, None]
@@ -168,7 +168,7 @@ def _continues(mask, phase):
     return ops.cast(continues, mask.dtype)
 
 
-def _to_chunks(x, size):
+def to_chunks(x, size):
     """`(B, n b, H, ...)` to `(n, B, H, b, ...)`."""
     rows, slots, heads = ops.shape(x)[:3]
     rest = x.shape[3:]
@@ -177,7 +177,7 @@ def _to_chunks(x, size):
     return ops.transpose(x, axes)
 
 
-def _from_chunks(x):
+def from_chunks(x):
     """`(n, B, H, b, d)` to `(B, n b, H, d)`."""
     n, rows, heads, size, width = ops.shape(x)
     x = ops.transpose(x, (1, 0, 3, 2, 4))

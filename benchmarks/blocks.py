@@ -1,0 +1,181 @@
+"""Models of Titans blocks beside titans-pytorch's and full attention.
+
+    python -m benchmarks.blocks                  # about half an hour
+    python -m benchmarks.blocks --lengths 2048   # about five minutes
+
+Forward, forward + backward and one token from a state, of four blocks of width
+256, for the four variants, for attention over the window alone, for blocks
+around `keras.layers.MultiHeadAttention`, and for titans-pytorch's
+`MemoryAsContextTransformer`. Writes a table, the raw lines and a plot to
+`benchmarks/results/`.
+"""
+
+import argparse
+import json
+import os
+import sys
+
+from benchmarks import blocks_report
+from benchmarks import measure
+from benchmarks import peers
+from benchmarks import workers
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+PEER = "titans-pytorch==0.5.5"
+OURS = ("MAC", "MAG", "MAL", "LMM", "attention", "full")
+MODES = ("forward", "train", "step")
+
+
+def parse(arguments=None):
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    add = parser.add_argument
+    add("--lengths", nargs="+", type=int, default=[2048, 8192, 32768, 131072])
+    add("--variants", nargs="+", default=list(OURS), choices=OURS)
+    add("--engines", nargs="+", default=["jax"])
+    add("--modes", nargs="+", default=list(MODES), choices=MODES)
+    add("--dim", type=int, default=256)
+    add("--heads", type=int, default=4)
+    add("--hidden", type=int, default=704)
+    add("--depth", type=int, default=4)
+    add("--window", type=int, default=128)
+    add("--batch", type=int, default=1)
+    add("--dtype", default="float32")
+    add("--threads", type=int, default=2)
+    add("--calls", type=int, default=5)
+    add("--seconds", type=float, default=6.0, help="aim for each figure")
+    add("--call-limit", type=float, default=90.0, help="longest call")
+    add("--peer-python", help=f"interpreter that has {PEER}")
+    add("--no-peer", action="store_true")
+    add("--output", default=os.path.join(HERE, "results", "blocks"))
+    add("--report-only", action="store_true", help="table and plot again")
+    return parser.parse_args(arguments)
+
+
+def cells(options):
+    """`(package, engine, variant, further entries of its spec)`."""
+    if not options.no_peer:
+        for variant, batch in (("chunk starts", 64), ("initial weights", None)):
+            yield "titans-pytorch", "torch", variant, {"peer_batch": batch}
+    for engine in options.engines:
+        for variant in options.variants:
+            yield "keras_titans", engine, variant, {}
+
+
+def measured(spec, python, options):
+    """One line for each mode of one cell at one length."""
+    _, total = measure.available_memory()
+    limit = total and 0.75 * total
+    environment = {"OMP_NUM_THREADS": str(options.threads)}
+    module = "benchmarks.blocks_worker"
+    worker = workers.Worker(python, module, environment, limit)
+    stopped = None
+    try:
+        worker.ask(300, do="make", spec=spec)
+    except workers.Stopped as reason:
+        stopped = str(reason)
+    for mode in options.modes:
+        if mode == "step" and not _has_step(spec):
+            continue
+        line = {"kind": "cell", **spec, "mode": mode}
+        if not stopped:
+            try:
+                facts = worker.ask(
+                    240 + 3 * options.call_limit,
+                    do="prepare",
+                    mode=mode,
+                    patience=5.0,
+                )
+                answer = worker.ask(
+                    60 + 3 * options.call_limit,
+                    do="time",
+                    mode=mode,
+                    minimum_seconds=options.seconds,
+                    maximum_calls=options.calls,
+                    last=facts["call_seconds"],
+                    threads=options.threads,
+                )
+                line |= facts | answer
+                line["median"] = measure.median(answer["seconds"])
+            except workers.Stopped as reason:
+                stopped = str(reason)
+        if stopped:
+            line["not_run"] = stopped
+        yield line
+    worker.stop()
+
+
+def _has_step(spec):
+    """A step costs the same at every length, so the shortest's will do."""
+    shortest = spec["length"] == spec["shortest"]
+    ours = spec["package"] == "keras_titans" and spec["variant"] != "full"
+    return ours and shortest
+
+
+def hopeless(line, options, length):
+    """Why a longer sequence need not be tried, or None."""
+    if "not_run" in line:
+        return f"{line['length']:,} tokens: {line['not_run']}"
+    growth = (length / line["length"]) ** (
+        2 if line["variant"] == "full" else 1
+    )
+    if line["median"] * growth > options.call_limit:
+        return f"predicted {line['median'] * growth:.0f} s"
+    return None
+
+
+def run(options):
+    os.makedirs(os.path.dirname(options.output) or ".", exist_ok=True)
+    names = ("dim", "heads", "hidden", "depth", "window", "batch", "dtype")
+    common = {name: getattr(options, name) for name in names}
+    common |= {"threads": options.threads, "shortest": min(options.lengths)}
+    peer = None
+    if not options.no_peer:
+        peer = peers.peer_python(PEER, options.peer_python)
+    last = {}
+    with open(options.output + ".jsonl", "w", encoding="utf-8") as file:
+
+        def write(line):
+            file.write(json.dumps(line) + "\n")
+            file.flush()
+
+        write(measure.describe_machine())
+        write({"kind": "command", "command": measure.describe_command()})
+        for length in sorted(options.lengths):
+            for package, engine, variant, more in cells(options):
+                cell = {"package": package, "engine": engine}
+                cell |= {"variant": variant, "length": length}
+                spec = {**common, **cell, **more}
+                key = package, engine, variant
+                reasons = [
+                    reason
+                    for line in last.get(key, [])
+                    if line["mode"] != "step"
+                    and (reason := hopeless(line, options, length))
+                ]
+                if len(reasons) == 2 or any("not run" in r for r in reasons):
+                    skipped = {"mode": "train", "not_run": reasons[0]}
+                    write({"kind": "cell", **spec, **skipped})
+                    continue
+                python = sys.executable if package == "keras_titans" else peer
+                last[key] = list(measured(spec, python, options))
+                for line in last[key]:
+                    write(line)
+                    print(
+                        *key,
+                        f"{length:,} tokens, {line['mode']}:",
+                        line.get("not_run") or f"{line['median']:.3f} s",
+                        flush=True,
+                    )
+
+
+def main():
+    options = parse()
+    if not options.report_only:
+        run(options)
+    blocks_report.write(options.output)
+
+
+if __name__ == "__main__":
+    main()

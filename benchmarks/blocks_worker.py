@@ -1,0 +1,173 @@
+"""What `blocks.py` measures, each in a process of its own."""
+
+from benchmarks import engines
+from benchmarks import measure
+from benchmarks import workers
+
+TOKENS = 256  # of the vocabulary
+
+
+def full_attention(spec):
+    """A block around `keras.layers.MultiHeadAttention`, else as ours."""
+    import keras
+
+    def block(x):
+        norm = keras.layers.RMSNormalization
+        attention = keras.layers.MultiHeadAttention(
+            spec["heads"], spec["dim"] // spec["heads"], use_bias=False
+        )
+        h = norm()(x)
+        x = x + attention(h, h, use_causal_mask=True)
+        h = norm()(x)
+        dense = lambda units: keras.layers.Dense(units, use_bias=False)
+        gate = keras.layers.Activation("silu")(dense(spec["hidden"])(h))
+        return x + dense(spec["dim"])(gate * dense(spec["hidden"])(h))
+
+    return block
+
+
+def ours(spec):
+    """A block with one of our mixers, by name."""
+    from keras_titans.layers import TitansBlock
+
+    return TitansBlock(
+        spec["variant"],
+        spec["hidden"],
+        num_heads=spec["heads"],
+        window_size=spec["window"],
+    )
+
+
+class Model:
+    """Embedding, blocks, norm and logits, on one engine."""
+
+    def __init__(self, spec):
+        self.spec = spec
+        self.engine = engines.ENGINES[spec["engine"]](spec["threads"])
+        import keras
+
+        keras.utils.set_random_seed(0)
+        make = full_attention if spec["variant"] == "full" else ours
+        x = inputs = keras.Input((None, spec["dim"]))
+        self.blocks = [make(spec) for _ in range(spec["depth"])]
+        for block in self.blocks:
+            x = block(x)
+        x = keras.layers.RMSNormalization()(x)
+        outputs = keras.layers.Dense(TOKENS, use_bias=False)(x)
+        self.model = keras.Model(inputs, outputs)
+        shape = (spec["batch"], spec["length"])
+        dtype = spec.get("dtype", "float32")
+        array = lambda *args: self.engine.array(engines.random(*args), dtype)
+        self.x = array(0, *shape, spec["dim"])
+        self.weights = array(1, *shape, TOKENS)
+        self.calls = {}
+
+    def versions(self):
+        return self.engine.versions()
+
+    def prepare(self, mode):
+        if mode == "step":
+            self.calls[mode] = self._step()
+        elif mode == "forward":
+            self.calls[mode] = self.engine.forward(self.model, self.x)
+        else:
+            self.calls[mode] = self.engine.train(
+                self.model, self.x, self.weights
+            )
+        self.call(mode)
+        return {"parameters": self.model.count_params()}
+
+    def _step(self):
+        """One token through all blocks, from their states: generation."""
+        from keras import ops
+
+        states = [
+            block.get_initial_state(self.spec["batch"]) for block in self.blocks
+        ]
+        for block in self.blocks:
+            block.mixer.return_state = True
+
+        def step(x, states):
+            after = []
+            for block, state in zip(self.blocks, states, strict=True):
+                x, state = block(x, initial_state=state)
+                after.append(state)
+            return x, after
+
+        token = self.x[:, :1]
+        if self.spec["engine"] == "jax":
+            step = self.engine.jax.jit(step)
+        if self.spec["engine"] == "tensorflow":
+            step = self.engine.tf.function(step, jit_compile=True)
+        held = [states]
+
+        def call():
+            y, held[0] = step(token, held[0])
+            ops.convert_to_numpy(y)
+
+        return call
+
+    def call(self, mode):
+        self.calls[mode]()
+
+
+class Peer:
+    """titans-pytorch's `MemoryAsContextTransformer` of the same size."""
+
+    def __init__(self, spec):
+        import torch
+        from titans_pytorch import MemoryAsContextTransformer
+        from titans_pytorch import MemoryMLP
+
+        torch.set_num_threads(spec["threads"])
+        torch.manual_seed(0)
+        self.torch = torch
+        width = spec["dim"] // spec["heads"]
+        self.model = MemoryAsContextTransformer(
+            num_tokens=TOKENS,
+            dim=spec["dim"],
+            depth=spec["depth"],
+            segment_len=spec["window"],
+            num_persist_mem_tokens=4,
+            dim_head=width,
+            heads=spec["heads"],
+            num_residual_streams=1,
+            neural_memory_batch_size=spec["peer_batch"],
+            neural_memory_segment_len=64,
+            neural_memory_model=MemoryMLP(
+                dim=width, depth=2, expansion_factor=4
+            ),
+            neural_memory_kwargs={
+                "heads": spec["heads"],
+                "dim_head": width,
+            },
+        )
+        shape = spec["batch"], spec["length"]
+        self.ids = torch.randint(0, TOKENS, shape)
+
+    def versions(self):
+        from importlib.metadata import version
+
+        return {"titans-pytorch": version("titans-pytorch")}
+
+    def prepare(self, mode):
+        self.call(mode)
+        count = sum(p.numel() for p in self.model.parameters())
+        return {"parameters": count}
+
+    def call(self, mode):
+        if mode == "forward":
+            with self.torch.no_grad():
+                return self.model(self.ids)
+        loss = self.model(self.ids).square().sum()
+        wanted = list(self.model.parameters())
+        return self.torch.autograd.grad(loss, wanted, allow_unused=True)
+
+
+def make(spec):
+    measure.use_cores(spec["threads"])
+    return (Peer if spec["package"] == "titans-pytorch" else Model)(spec)
+
+
+if __name__ == "__main__":
+    workers.serve(make)

@@ -1,0 +1,318 @@
+"""What surrounds every memory: projections, convolutions, a gated output."""
+
+import keras
+from keras import constraints
+from keras import initializers
+from keras import ops
+from keras import regularizers
+
+from keras_titans.layers.short_convolution import ShortConvolution
+from keras_titans.layers.stateful_layer import StatefulLayer
+from keras_titans.layers.stateful_layer import zeros_like_spec
+from keras_titans.ops.unit import unit
+from keras_titans.validation import check_positive_integer
+from keras_titans.validation import head_width
+
+
+class ProjectedMemory(StatefulLayer):
+    """A memory between projections of its input and of its output.
+
+    A subclass makes `core`, a layer that holds what is remembered, is built
+    with `(batch, length, num_heads, head_dim)`, and has `read(query, memory)`,
+    `state_spec` and `get_initial_state`. And it says how tokens are written
+    and read (`remember`). What it remembers is its state's entry `"memory"`.
+
+    Args:
+        num_heads: Number of memories.
+        head_dim: Width of each head's queries, keys and values. By default
+            the input's width divided by `num_heads`.
+        kernel_size: Taps of the short causal convolutions.
+        use_bias: Whether the projections have biases.
+        kernel_initializer, bias_initializer, kernel_regularizer,
+            bias_regularizer, kernel_constraint, bias_constraint: For the
+            projections.
+        remat: Whether training recomputes what the backward pass needs.
+        return_state, stateful, **kwargs: As `StatefulLayer`'s.
+    """
+
+    is_memory = True
+    core: keras.layers.Layer
+
+    def __init__(
+        self,
+        num_heads,
+        head_dim=None,
+        kernel_size=4,
+        use_bias=False,
+        kernel_initializer="glorot_uniform",
+        bias_initializer="zeros",
+        kernel_regularizer=None,
+        bias_regularizer=None,
+        kernel_constraint=None,
+        bias_constraint=None,
+        remat=True,
+        return_state=False,
+        stateful=False,
+        **kwargs,
+    ):
+        super().__init__(return_state=return_state, stateful=stateful, **kwargs)
+        check_positive_integer("num_heads", num_heads)
+        if head_dim is not None:
+            check_positive_integer("head_dim", head_dim)
+        check_positive_integer("kernel_size", kernel_size)
+        self.num_heads = num_heads
+        self.head_dim = head_dim
+        self.kernel_size = kernel_size
+        self.use_bias = use_bias
+        self.kernel_initializer = initializers.get(kernel_initializer)
+        self.bias_initializer = initializers.get(bias_initializer)
+        self.kernel_regularizer = regularizers.get(kernel_regularizer)
+        self.bias_regularizer = regularizers.get(bias_regularizer)
+        self.kernel_constraint = constraints.get(kernel_constraint)
+        self.bias_constraint = constraints.get(bias_constraint)
+        self.remat = remat
+
+    def build(self, input_shape):
+        width = self.width = self.check_width(input_shape)
+        self._head_dim = head_width(width, self.num_heads, self.head_dim)
+        inner = self.num_heads * self._head_dim
+        # Queries and keys start from the same draw, so that a token finds
+        # what was written at its like from the first step on.
+        alike = self.kernel_initializer.clone()
+        self.query = self._projection(inner, "query", alike)
+        self.key = self._projection(inner, "key", alike)
+        self.value = self._projection(inner, "value")
+        self.output_gate = self._projection(inner, "output_gate")
+        for layer in (
+            self.query,
+            self.key,
+            self.value,
+            self.output_gate,
+        ):
+            layer.build(input_shape)
+        tokens = tuple(input_shape[:2])
+        self.convolutions = []
+        if self.kernel_size > 1:
+            for name in ("query", "key", "value"):
+                convolution = ShortConvolution(
+                    self.kernel_size,
+                    dtype=self.dtype_policy,
+                    name=f"{name}_convolution",
+                )
+                convolution.build((*tokens, inner))
+                self.convolutions.append(convolution)
+        self.output_norm = keras.layers.RMSNormalization(
+            dtype=self.dtype_policy, name="output_norm"
+        )
+        heads = (*tokens, self.num_heads, self._head_dim)
+        self.output_norm.build(heads)
+        self.core.build(heads)
+        self.output_projection = self._projection(width, "output")
+        self.output_projection.build((*tokens, inner))
+        self.build_state(input_shape[0])
+
+    def _projection(self, units, name, kernel_initializer=None):
+        return keras.layers.Dense(
+            units,
+            use_bias=self.use_bias,
+            kernel_initializer=(
+                kernel_initializer or self.kernel_initializer.clone()
+            ),
+            bias_initializer=self.bias_initializer.clone(),
+            kernel_regularizer=self.kernel_regularizer,
+            bias_regularizer=self.bias_regularizer,
+            kernel_constraint=self.kernel_constraint,
+            bias_constraint=self.bias_constraint,
+            dtype=self.dtype_policy,
+            name=name,
+        )
+
+    def call(
+        self,
+        inputs,
+        mask=None,
+        initial_state=None,
+        training=None,
+        update=True,
+        return_surprise=False,
+    ):
+        return self.run(
+            inputs,
+            mask,
+            initial_state,
+            training=training,
+            update=update,
+            return_surprise=return_surprise,
+        )
+
+    def mix(self, x, state, count, training, update, return_surprise):
+        query, key, value, tails = self._project(x, state, count)
+        if not update and not return_surprise:
+            held = state or self.core.get_initial_state(ops.shape(x)[0])
+            read = self.core.read(query, held["memory"])
+            after, surprise = state, None
+        else:
+            if not update:
+                count = ops.zeros(ops.shape(x)[:1], "int32")
+            read, surprise, after = self.remember(
+                x,
+                (query, key, value),
+                state,
+                count,
+                return_surprise,
+                self.remat and bool(training),
+            )
+        if state is not None:
+            after = _with_convolution(after, tails)
+        return self._put_out(x, read), surprise, after
+
+    def remember(self, x, projected, state, count, return_surprise, remat):
+        """Write each token and read at each token.
+
+        Args:
+            x: `(batch, tokens, width)`, each row's real tokens first.
+            projected: Queries, keys and values, `(batch, tokens, num_heads,
+                head_dim)`; the first two of unit norm.
+            state: The state to start from, or None.
+            count: `(batch,)`, int32: each row's tokens to write, or None for
+                all.
+            return_surprise: Whether the surprises are asked for.
+            remat: Whether to recompute in the backward pass.
+
+        Returns:
+            What was read, as the queries; the surprises `(batch, tokens,
+            num_heads)`, or None; the state without convolutions, or None
+            where none was passed.
+        """
+        raise NotImplementedError
+
+    def retrieve(self, x, memory, tail, count):
+        """Read what a memory holds for each token, and write nothing.
+
+        Args:
+            x: `(batch, tokens, width)`, each row's real tokens first.
+            memory: The entry `"memory"` of a state.
+            tail: What the last call returned; zeros of `tail_spec` at a
+                sequence's start.
+            count: `(batch,)`, int32: each row's real tokens, or None if all
+                are.
+
+        Returns:
+            `(batch, tokens, width)`; and the next call's `tail`.
+        """
+        query = self.query(x)
+        if self.convolutions:
+            query, after = self.convolutions[0](query, *tail, count)
+            tail = [ops.cast(after, self.state_dtype)]
+        read = self.core.read(unit(self._heads(query)), memory)
+        return self._put_out(x, read), tail
+
+    def _project(self, x, state, count):
+        """Queries, keys, values `(B, N, H, d)`, the convolutions' tails."""
+        mixed = [self.query(x), self.key(x), self.value(x)]
+        tails = []
+        for i, convolution in enumerate(self.convolutions):
+            earlier = None if state is None else state["convolution"][i]
+            mixed[i], tail = convolution(mixed[i], earlier, count)
+            if state is not None:
+                tails.append(ops.cast(tail, self.state_dtype))
+        query, key, value = (self._heads(x) for x in mixed)
+        return unit(query), unit(key), value, tails
+
+    def _heads(self, x):
+        """`(B, N, H d)`, activated, to `(B, N, H, d)`."""
+        rows, length, _ = ops.shape(x)
+        x = ops.reshape(
+            ops.silu(x), (rows, length, self.num_heads, self._head_dim)
+        )
+        return ops.cast(x, self.state_dtype)
+
+    def _put_out(self, inputs, read):
+        """Normalised, gated by the input, projected."""
+        read = self.output_norm(ops.cast(read, self.compute_dtype))
+        rows, length = ops.shape(inputs)[:2]
+        read = ops.reshape(
+            read, (rows, length, self.num_heads * self._head_dim)
+        )
+        return self.output_projection(read * ops.silu(self.output_gate(inputs)))
+
+    def get_initial_state(self, batch_size):
+        """The state before anything was read.
+
+        Args:
+            batch_size: Number of rows.
+
+        Returns:
+            A dictionary, as a call returns it.
+        """
+        tails = zeros_like_spec(self._tail_specs(None), batch_size)
+        state = self.core.get_initial_state(batch_size)
+        return _with_convolution(state, tails)
+
+    def state_spec(self, batch_size):
+        return _with_convolution(
+            self.core.state_spec(batch_size), self._tail_specs(batch_size)
+        )
+
+    def _tail_specs(self, batch_size):
+        return [self._tail_spec(batch_size) for _ in self.convolutions]
+
+    def _tail_spec(self, batch_size):
+        inner = self.num_heads * self._head_dim
+        return keras.KerasTensor(
+            (batch_size, self.kernel_size - 1, inner), self.state_dtype
+        )
+
+    def tail_spec(self, batch_size):
+        """What `retrieve` carries on: a list of one tensor or none."""
+        return [self._tail_spec(batch_size)] if self.convolutions else []
+
+    def compute_output_spec(
+        self,
+        inputs,
+        mask=None,
+        initial_state=None,
+        training=None,
+        update=True,
+        return_surprise=False,
+    ):
+        surprises = self.num_heads if return_surprise else 0
+        return self.run_spec(inputs, mask, initial_state, surprises)
+
+    def begins_anew_every(self, length):
+        """Whether nothing is left unfinished between segments of `length`."""
+        return True
+
+    def between_chunks(self, state):
+        """The state, for calls that begin and end with a chunk."""
+        return state
+
+    def get_config(self):
+        config = super().get_config()
+        for kind, module in (
+            ("initializer", initializers),
+            ("regularizer", regularizers),
+            ("constraint", constraints),
+        ):
+            for what in ("kernel", "bias"):
+                name = f"{what}_{kind}"
+                config[name] = module.serialize(getattr(self, name))
+        for name in (
+            "num_heads",
+            "head_dim",
+            "kernel_size",
+            "use_bias",
+            "remat",
+        ):
+            config[name] = getattr(self, name)
+        return config
+
+
+def _with_convolution(state, tails):
+    """The state of the fast weights and, if any, the convolutions' tails.
+
+    In the keys' order, because not every tree sorts them itself.
+    """
+    if tails:
+        state = {**state, "convolution": tails}
+    return dict(sorted(state.items()))

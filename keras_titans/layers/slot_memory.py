@@ -1,0 +1,150 @@
+"""A bank of slots as a Keras layer."""
+
+import math
+
+import keras
+from keras import initializers
+from keras import ops
+
+from keras_titans.layers.projected_memory import ProjectedMemory
+from keras_titans.layers.slot_bank import SlotBank
+from keras_titans.ops.slots import MAX_RATE
+from keras_titans.validation import check_positive_integer
+
+
+@keras.saving.register_keras_serializable("keras_titans")
+class SlotMemory(ProjectedMemory):
+    """A fixed bank of slots, read by attention and written gradually.
+
+    The simplest associative memory beside `NeuralMemory`, with the same
+    calls, states and place in a model. Each slot `s` has a learned key `K_s`
+    and a value `V[s]`, which starts from a learned one and is written at
+    every token, in training and at test time. With the token's query `q_t`,
+    key `k_t`, value `v_t` and rate `r_t`:
+
+        attention   a_t = softmax(K q_t)       w_t = softmax(K k_t)
+        write       V_t[s] = (1 - r_t w_t[s]) V_{t-1}[s] + r_t w_t[s] v_t
+        read        y_t = sum_s a_t[s] V_t[s]
+
+    Queries and keys have unit norm; how sharply they attend is learned, one
+    factor for each head.
+
+    Args:
+        num_heads: Number of banks, each with its own share of the width.
+        num_slots: Slots of each bank.
+        head_dim: Width of each head's queries, keys and values. By default
+            the input's width divided by `num_heads`.
+        top_k: How many slots, the best, a token attends to. By default all
+            of them, which is as fast for up to a few thousand slots.
+        write_rate: `r`, where it starts or stands, between 0 and 0.95.
+        learn_write_rate: Whether the rate is a function of the token.
+        slot_initializer: Of the slots' first values.
+        **kwargs: As `NeuralMemory`'s: `kernel_size`, `use_bias`,
+            `kernel_initializer` and so on, `remat`, `return_state`,
+            `stateful`, `name`, `dtype`.
+
+    Call arguments:
+        inputs: `(batch, length, width)`, any length.
+        mask, initial_state, training, update, return_surprise: As
+            `NeuralMemory`'s. A token's surprise is the distance of its value
+            from what its key found just before.
+
+    Returns:
+        The outputs `(batch, length, width)` in the compute dtype; where asked
+        for, the surprises `(batch, length, num_heads)`; where `return_state`,
+        the state: a dictionary of `"memory"`, the slots' values `(batch,
+        num_heads, num_slots, head_dim)`, float32, and `"convolution"`, as
+        `NeuralMemory`'s.
+
+    Example:
+
+    ```python
+    import keras
+    import keras_titans
+
+    inputs = keras.Input((None, 64))
+    outputs = keras_titans.layers.SlotMemory(num_heads=4)(inputs)
+    model = keras.Model(inputs, outputs)
+    ```
+
+    References:
+        - [Memory Networks](https://arxiv.org/abs/1410.3916)
+        - [Neural Turing Machines](https://arxiv.org/abs/1410.5401), section
+            3.1 and 3.2
+    """
+
+    def __init__(
+        self,
+        num_heads,
+        num_slots=1024,
+        head_dim=None,
+        top_k=None,
+        write_rate=0.5,
+        learn_write_rate=True,
+        slot_initializer="zeros",
+        **kwargs,
+    ):
+        super().__init__(num_heads, head_dim, **kwargs)
+        check_positive_integer("num_slots", num_slots)
+        if top_k is not None:
+            check_positive_integer("top_k", top_k)
+            if top_k > num_slots:
+                raise ValueError(
+                    "Argument `top_k` must be at most `num_slots`. Received: "
+                    f"top_k={top_k}, num_slots={num_slots}."
+                )
+        if not 0.0 < write_rate < MAX_RATE:
+            raise ValueError(
+                "Argument `write_rate` must lie strictly between 0 and "
+                f"{MAX_RATE}. Received: write_rate={write_rate}."
+            )
+        self.num_slots = num_slots
+        self.top_k = top_k
+        self.write_rate = write_rate
+        self.learn_write_rate = learn_write_rate
+        self.slot_initializer = initializers.get(slot_initializer)
+        self.core = SlotBank(
+            num_slots,
+            top_k,
+            self.slot_initializer,
+            dtype=self.state_dtype,
+            name="slots",
+        )
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        if self.learn_write_rate:
+            share = self.write_rate / MAX_RATE
+            start = math.log(share / (1.0 - share))
+            self.rate = keras.layers.Dense(
+                self.num_heads,
+                bias_initializer=initializers.Constant(start),
+                dtype=self.state_dtype,
+                name="write_rate",
+            )
+            self.rate.build(input_shape)
+
+    def remember(self, x, projected, state, count, return_surprise, remat):
+        if self.learn_write_rate:
+            rate = MAX_RATE * ops.sigmoid(self.rate(x))
+        else:
+            shape = (*ops.shape(x)[:2], self.num_heads)
+            rate = ops.full(shape, self.write_rate, self.state_dtype)
+        return self.core(
+            *projected,
+            rate,
+            state,
+            count,
+            return_surprise=return_surprise,
+            remat=remat,
+        )
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "num_slots": self.num_slots,
+            "top_k": self.top_k,
+            "write_rate": self.write_rate,
+            "learn_write_rate": self.learn_write_rate,
+            "slot_initializer": initializers.serialize(self.slot_initializer),
+        }
