@@ -6,6 +6,16 @@ os.environ.setdefault("KERAS_BACKEND", "jax")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("MPLBACKEND", "agg")
 
+# Compiling is what most of the time goes to on JAX: what one process has
+# compiled, the others and later runs find. (With a limit to its size, JAX would
+# look through the whole cache whenever it adds to it.)
+os.environ.setdefault(
+    "JAX_COMPILATION_CACHE_DIR",
+    os.path.join(os.path.dirname(__file__), ".pytest_cache", "jax"),
+)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+
 import hypothesis
 import keras
 import pytest
@@ -27,4 +37,11 @@ keras.config.set_floatx("float32")
 
 @pytest.fixture(autouse=True)
 def same_random_numbers():
+    """The same weights in whatever order and processes the tests run."""
     keras.utils.set_random_seed(0)
+
+
+def pytest_fixture_setup(fixturedef):
+    """And in what several tests share, which is made before the above."""
+    if fixturedef.scope != "function":
+        keras.utils.set_random_seed(0)

@@ -1,7 +1,7 @@
 """Models of Titans blocks beside titans-pytorch's and full attention.
 
-    python -m benchmarks.blocks                  # about half an hour
-    python -m benchmarks.blocks --lengths 2048   # about five minutes
+    python -m benchmarks.blocks
+    python -m benchmarks.blocks --lengths 2048
 
 Forward, forward + backward and one token from a state, of four blocks of width
 256, for the four variants, for attention over the window alone, for blocks
@@ -22,7 +22,7 @@ from benchmarks import workers
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 PEER = "titans-pytorch==0.5.5"
-OURS = ("MAC", "MAG", "MAL", "LMM", "attention", "full")
+OURS = ("MAC", "MAG", "MAL", "LMM", "attention")
 MODES = ("forward", "train", "step")
 
 
@@ -33,7 +33,8 @@ def parse(arguments=None):
     add = parser.add_argument
     add("--lengths", nargs="+", type=int, default=[2048, 8192, 32768, 131072])
     add("--variants", nargs="+", default=list(OURS), choices=OURS)
-    add("--engines", nargs="+", default=["jax"])
+    add("--engines", nargs="+", default=["jax"], help="for ours")
+    add("--full", nargs="*", default=["jax", "torch"], help="full attention")
     add("--modes", nargs="+", default=list(MODES), choices=MODES)
     add("--dim", type=int, default=256)
     add("--heads", type=int, default=4)
@@ -61,6 +62,8 @@ def cells(options):
     for engine in options.engines:
         for variant in options.variants:
             yield "keras_titans", engine, variant, {}
+    for engine in options.full:
+        yield "keras", engine, "full", {}
 
 
 def measured(spec, python, options):
@@ -81,23 +84,7 @@ def measured(spec, python, options):
         line = {"kind": "cell", **spec, "mode": mode}
         if not stopped:
             try:
-                facts = worker.ask(
-                    240 + 3 * options.call_limit,
-                    do="prepare",
-                    mode=mode,
-                    patience=5.0,
-                )
-                answer = worker.ask(
-                    60 + 3 * options.call_limit,
-                    do="time",
-                    mode=mode,
-                    minimum_seconds=options.seconds,
-                    maximum_calls=options.calls,
-                    last=facts["call_seconds"],
-                    threads=options.threads,
-                )
-                line |= facts | answer
-                line["median"] = measure.median(answer["seconds"])
+                line |= worker.measure(mode, options)
             except workers.Stopped as reason:
                 stopped = str(reason)
         if stopped:
@@ -109,8 +96,7 @@ def measured(spec, python, options):
 def _has_step(spec):
     """A step costs the same at every length, so the shortest's will do."""
     shortest = spec["length"] == spec["shortest"]
-    ours = spec["package"] == "keras_titans" and spec["variant"] != "full"
-    return ours and shortest
+    return spec["package"] == "keras_titans" and shortest
 
 
 def hopeless(line, options, length):
@@ -158,7 +144,7 @@ def run(options):
                     skipped = {"mode": "train", "not_run": reasons[0]}
                     write({"kind": "cell", **spec, **skipped})
                     continue
-                python = sys.executable if package == "keras_titans" else peer
+                python = peer if package == "titans-pytorch" else sys.executable
                 last[key] = list(measured(spec, python, options))
                 for line in last[key]:
                     write(line)

@@ -48,8 +48,8 @@ def write(output):
         f" windows and segments of {spec['window']}, {spec['dtype']}, batch "
         f"{spec['batch']}, {spec['threads']} threads. Median of several calls, "
         "each model at each length in a process of its own; compilation is not "
-        "timed. Full attention is `keras.layers.MultiHeadAttention`, which on "
-        "PyTorch uses the fused one.",
+        "timed. Full attention is `keras.ops.dot_product_attention`, which on "
+        "PyTorch is the fused one.",
     ]
     for mode, title in TITLES.items():
         rows += ["", f"## {title}, seconds", ""]

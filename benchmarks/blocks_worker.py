@@ -8,20 +8,28 @@ TOKENS = 256  # of the vocabulary
 
 
 def full_attention(spec):
-    """A block around `keras.layers.MultiHeadAttention`, else as ours."""
+    """A block around the engine's own causal attention, else as ours."""
     import keras
+    from keras import ops
+
+    heads = spec["heads"], spec["dim"] // spec["heads"]
+    norm = keras.layers.RMSNormalization
+
+    def dense(x, units):
+        return keras.layers.Dense(units, use_bias=False)(x)
 
     def block(x):
-        norm = keras.layers.RMSNormalization
-        attention = keras.layers.MultiHeadAttention(
-            spec["heads"], spec["dim"] // spec["heads"], use_bias=False
+        h = norm()(x)
+        q, k, v = (
+            keras.layers.Reshape((-1, *heads))(dense(h, spec["dim"]))
+            for _ in range(3)
         )
+        y = ops.dot_product_attention(q, k, v, is_causal=True)
+        y = keras.layers.Reshape((-1, spec["dim"]))(y)
+        x = x + dense(y, spec["dim"])
         h = norm()(x)
-        x = x + attention(h, h, use_causal_mask=True)
-        h = norm()(x)
-        dense = lambda units: keras.layers.Dense(units, use_bias=False)
-        gate = keras.layers.Activation("silu")(dense(spec["hidden"])(h))
-        return x + dense(spec["dim"])(gate * dense(spec["hidden"])(h))
+        gate = keras.layers.Activation("silu")(dense(h, spec["hidden"]))
+        return x + dense(gate * dense(h, spec["hidden"]), spec["dim"])
 
     return block
 
@@ -79,33 +87,18 @@ class Model:
 
     def _step(self):
         """One token through all blocks, from their states: generation."""
-        from keras import ops
-
         states = [
             block.get_initial_state(self.spec["batch"]) for block in self.blocks
         ]
-        for block in self.blocks:
-            block.mixer.return_state = True
 
         def step(x, states):
             after = []
             for block, state in zip(self.blocks, states, strict=True):
-                x, state = block(x, initial_state=state)
+                x, state = block(x, initial_state=state, return_state=True)
                 after.append(state)
             return x, after
 
-        token = self.x[:, :1]
-        if self.spec["engine"] == "jax":
-            step = self.engine.jax.jit(step)
-        if self.spec["engine"] == "tensorflow":
-            step = self.engine.tf.function(step, jit_compile=True)
-        held = [states]
-
-        def call():
-            y, held[0] = step(token, held[0])
-            ops.convert_to_numpy(y)
-
-        return call
+        return self.engine.step(step, self.x[:, :1], states)
 
     def call(self, mode):
         self.calls[mode]()
@@ -160,7 +153,7 @@ class Peer:
             with self.torch.no_grad():
                 return self.model(self.ids)
         loss = self.model(self.ids).square().sum()
-        wanted = list(self.model.parameters())
+        wanted = [p for p in self.model.parameters() if p.requires_grad]
         return self.torch.autograd.grad(loss, wanted, allow_unused=True)
 
 

@@ -2,8 +2,9 @@
 
 Each method returns a function without arguments that ends when its result is
 there. `train` differentiates `sum(output * weights)` by all trainable weights
-and by the input. Frameworks are imported here, inside the methods, and only the
-one that is asked for.
+and by the input. `step` calls `function(x, state) -> (output, state)` again and
+again, each time from the state that came out. Frameworks are imported here,
+inside the methods, and only the one that is asked for.
 """
 
 import os
@@ -21,6 +22,19 @@ def rotations(count, heads, size):
     """Orthogonal matrices: a chain of products with them neither grows nor
     fades, so it never meets a slow number."""
     return np.linalg.qr(random(1, count, heads, size, size))[0]
+
+
+def stepping(run, x, state):
+    """One call of `run` from the state of the last, waited for."""
+    from keras import ops
+
+    held = [state]
+
+    def call():
+        output, held[0] = run(x, held[0])
+        ops.convert_to_numpy(output)
+
+    return call
 
 
 class Jax:
@@ -60,6 +74,9 @@ class Jax:
         return lambda: self.jax.block_until_ready(
             run(trainable, x, other, weights)
         )
+
+    def step(self, function, x, state):
+        return stepping(self.jax.jit(function), x, state)
 
     def _variables(self, layer):
         return (
@@ -122,6 +139,10 @@ class TensorFlow:
             return loss, tape.gradient(loss, [sources, x])
 
         return self._run(step, x, weights)
+
+    def step(self, function, x, state):
+        run = self.tf.function(function, jit_compile=True)
+        return stepping(run, x, state)
 
     def product(self, a, b):
         return self._run(self.tf.matmul, a, b)
@@ -186,6 +207,9 @@ class Torch:
             return self.wait((loss, gradients))
 
         return call
+
+    def step(self, function, x, state):
+        return stepping(self.torch.no_grad()(function), x, state)
 
     def product(self, a, b):
         return lambda: self.wait(a @ b)

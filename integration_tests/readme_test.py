@@ -18,6 +18,7 @@ def test_python_blocks_run(tmp_path):
     script.write_text("\n".join(blocks))
     done = subprocess.run(
         [sys.executable, str(script)],
+        cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(README.parent)},
         capture_output=True,
         text=True,

@@ -92,3 +92,16 @@ def same_shape(one, other):
         a is None or b is None or a == b
         for a, b in zip(one, other, strict=True)
     )
+
+
+def check_key_value_heads(num_key_value_heads, num_heads):
+    """Raise a ValueError unless they can be shared; None means one for each."""
+    if num_key_value_heads is None:
+        return
+    check_positive_integer("num_key_value_heads", num_key_value_heads)
+    if num_heads % num_key_value_heads:
+        raise ValueError(
+            "Argument `num_key_value_heads` must divide `num_heads`. "
+            f"Received: num_heads={num_heads}, "
+            f"num_key_value_heads={num_key_value_heads}."
+        )

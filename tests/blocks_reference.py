@@ -112,7 +112,7 @@ def layer_then_attention_row(x, weights, num_heads, window, memory):
     return y, surprise[first:]
 
 
-def context_row(x, weights, num_heads, segment, memory):
+def context_row(x, weights, num_heads, segment, memory, residual=True):
     """MAC: segment by segment, from the memory as the last one left it."""
     _, prefix, _ = with_prefix(x, weights)
     theirs = below(weights, "memory")
@@ -140,6 +140,8 @@ def context_row(x, weights, num_heads, segment, memory):
             prefix=prefix,
             memory_tokens=h[upto],
         )
+        if residual:
+            attended[here] += x[here]
         y[here] = norm(attended[here], weights, "attention_norm")
         m, surprise, states = layer_row(y[upto], theirs, **memory)
         held = [state[0] for state in states]

@@ -8,6 +8,21 @@ from tests.helpers import compiled
 
 
 @pytest.fixture(autouse=True, scope="module")
+def quick_to_compile():
+    """Compiling is what takes the time of these tests on JAX."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        jax.config.update("jax_disable_most_optimizations", True)
+        yield
+        jax.config.update("jax_disable_most_optimizations", False)
+        # Thousands of small programs would take gigabytes.
+        jax.clear_caches()
+    else:
+        yield
+
+
+@pytest.fixture(autouse=True, scope="module")
 def float64_where_asked_for():
     """float64 tensors stay float64 through `keras.ops`.
 
@@ -22,16 +37,11 @@ def float64_where_asked_for():
 
         before = jax.config.jax_enable_x64
         jax.config.update("jax_enable_x64", True)
-        # Compiling is what takes the time of these tests.
-        jax.config.update("jax_disable_most_optimizations", True)
     assert keras.config.floatx() == "float32"
     yield
     dtypes.BIT64_TO_BIT32_DTYPE["float64"] = narrower
     if keras.backend.backend() == "jax":
         jax.config.update("jax_enable_x64", before)
-        jax.config.update("jax_disable_most_optimizations", False)
-        # Thousands of small programs would take gigabytes.
-        jax.clear_caches()
 
 
 # PyTorch is used eagerly: `torch.compile` takes minutes for a loop.

@@ -10,12 +10,23 @@ import pytest
 
 import keras_titans
 
-FLOORS = (keras_titans.layers, keras_titans.memory)
+FLOORS = (
+    keras_titans.layers,
+    keras_titans.memory,
+    keras_titans.models,
+    keras_titans.visualization,
+    keras_titans.callbacks,
+)
 PUBLIC = {
     f"{floor.__name__.split('.')[-1]}.{name}": getattr(floor, name)
     for floor in FLOORS
     for name in floor.__all__
 }
+
+
+@pytest.fixture(autouse=True, scope="module")
+def float64_where_asked_for():
+    """Nowhere: the examples run as a user runs them."""
 
 
 def examples(thing):

@@ -18,7 +18,15 @@ WHOLE = {TESTS / "docstring_test.py", TESTS / "house_test.py"}
 
 # From the ground up. Below them stand the package's own plain modules, such
 # as `version`, which anyone may import; above them its `__init__`.
-FLOORS = ("backend", "ops", "memory", "layers", "models", "callbacks")
+FLOORS = (
+    "backend",
+    "ops",
+    "memory",
+    "layers",
+    "models",
+    "visualization",
+    "callbacks",
+)
 GROUND = -1
 ROOF = len(FLOORS)
 
@@ -167,14 +175,17 @@ def test_every_unit_test_mirrors_a_file():
     """`tests/ops/decay_test.py` tests `keras_titans/ops/decay.py`.
 
     A topic may follow the file's name: `decay_gradient_test.py`. A folder's
-    `__init__.py` is tested by the file named after the folder.
+    `__init__.py` is tested by the file named after the folder. What is beside
+    the package has its own name: `tests/benchmarks/tasks/recall_test.py`.
     """
     astray = []
     for path in TESTS.rglob("*_test.py"):
         if path in WHOLE:
             continue
         stem = path.stem.removesuffix("_test")
-        folder = ROOT / PACKAGE / path.parent.relative_to(TESTS)
+        place = path.parent.relative_to(TESTS)
+        beside = place.parts[:1] == ("benchmarks",)
+        folder = ROOT / place if beside else ROOT / PACKAGE / place
         sources = {source.stem for source in folder.glob("*.py")}
         sources.add(folder.name)
         if not any(f"{stem}_".startswith(f"{name}_") for name in sources):

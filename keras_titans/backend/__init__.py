@@ -3,10 +3,13 @@
 `scan`: a loop over the leading axis that keeps only its carries for the
 backward pass and recomputes the rest. `vjp`: a vector-Jacobian product that
 may stand inside such a loop and be differentiated again. `KERAS_BACKEND`
-picks the file; nothing outside this folder names a framework.
+picks the file; nothing outside this folder names a framework. `repeat`: a loop
+for inference.
 """
 
 import keras
+
+from keras_titans.backend.loop import repeat
 
 if keras.backend.backend() == "jax":
     from keras_titans.backend.jax_engine import scan
@@ -23,4 +26,4 @@ else:
         f"'torch'. Received: KERAS_BACKEND={keras.backend.backend()!r}."
     )
 
-__all__ = ["scan", "vjp"]
+__all__ = ["repeat", "scan", "vjp"]

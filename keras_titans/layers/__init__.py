@@ -1,5 +1,6 @@
 """Keras layers."""
 
+from keras_titans.layers.attention_with_memory import AttentionWithMemory
 from keras_titans.layers.memory_as_context import MemoryAsContext
 from keras_titans.layers.memory_as_gate import MemoryAsGate
 from keras_titans.layers.memory_as_layer import MemoryAsLayer
@@ -11,6 +12,7 @@ from keras_titans.layers.titans_block import TitansBlock
 from keras_titans.layers.windowed_attention import WindowedAttention
 
 __all__ = [
+    "AttentionWithMemory",
     "MemoryAsContext",
     "MemoryAsGate",
     "MemoryAsLayer",

@@ -197,11 +197,13 @@ class AttentionAndMemory(StatefulLayer):
         training=None,
         update=True,
         return_surprise=False,
+        return_state=None,
     ):
         return self.run(
             inputs,
             mask,
             initial_state,
+            return_state,
             training=training,
             update=update,
             return_surprise=return_surprise,
@@ -215,9 +217,15 @@ class AttentionAndMemory(StatefulLayer):
         training=None,
         update=True,
         return_surprise=False,
+        return_state=None,
     ):
-        surprises = self.memory.num_heads if return_surprise else 0
-        return self.run_spec(inputs, mask, initial_state, surprises)
+        return self.run_spec(
+            inputs,
+            mask,
+            initial_state,
+            return_state,
+            self.memory.surprise_width(return_surprise),
+        )
 
     def get_config(self):
         return {

@@ -21,14 +21,16 @@ class MemoryAsContext(GatedAttentionAndMemory):
     memory `M_{s-1}` as the segment before has left it, for segment `x_s`:
 
         h = M_{s-1}(x_s)                       retrieve, write nothing
-        y = norm(attention([p, h, x_s]))       causal within the segment
+        y = norm(x_s + attention([p, h, x_s])) causal within the segment
         m_t = M_t(y_t)                         write y_t, then read
         o = y * sigmoid(norm(m))
 
     (equations 21 to 25). Two things are so that no token sees a later one:
     `x_i` attends to `h_j` only for `j <= i`; and the second read is of the
     memory just after the token itself, where the paper's, by the letter, is
-    of the memory after the whole segment.
+    of the memory after the whole segment. And `x_s` is added to what the
+    attention makes of it, a residual that the equations leave out as they do
+    the others: else what is written begins as a mean over the segment.
 
     A segment whose length is a multiple of the memory's `chunk_size` is
     fastest.
@@ -44,6 +46,7 @@ class MemoryAsContext(GatedAttentionAndMemory):
         num_key_value_heads: Heads of the attention's keys and values, as
             `WindowedAttention`'s.
         gate_activation: Of the memory's output, where it gates.
+        residual: Whether `x_s` is added to the attention's output.
         kernel_initializer: For the attention's projections.
         remat: Whether training recomputes, and does not keep, what the
             backward pass needs within each segment.
@@ -53,7 +56,7 @@ class MemoryAsContext(GatedAttentionAndMemory):
 
     Call arguments:
         inputs: `(batch, length, width)`, any length.
-        mask, initial_state, training, update, return_surprise: As
+        mask, initial_state, training, update, return_surprise, return_state: As
             `NeuralMemory`'s. Masked tokens are as if they were not there.
 
     Returns:
@@ -89,10 +92,13 @@ class MemoryAsContext(GatedAttentionAndMemory):
 
     segmented = True
 
-    def __init__(self, num_heads, segment_length, remat=True, **kwargs):
+    def __init__(
+        self, num_heads, segment_length, residual=True, remat=True, **kwargs
+    ):
         check_positive_integer("segment_length", segment_length)
         super().__init__(num_heads, segment_length, **kwargs)
         self.segment_length = segment_length
+        self.residual = residual
         self.remat = remat
 
     def mix(self, x, state, count, **options):
@@ -171,7 +177,7 @@ class MemoryAsContext(GatedAttentionAndMemory):
         y, _, attention = self.attention.mix(
             x, attention, count, prefix=self.prefix, memory_tokens=h
         )
-        y = self.attention_norm(y)
+        y = self.attention_norm(x + y if self.residual else y)
         m, surprise, memory = self.memory.mix(y, memory, count, **options)
         y = self.gated(y, m)
         after = {"memory": memory, "query": query}
@@ -198,6 +204,7 @@ class MemoryAsContext(GatedAttentionAndMemory):
         }
 
     def get_config(self):
-        config = {**super().get_config(), "remat": self.remat}
+        config = super().get_config()
+        config |= {"residual": self.residual, "remat": self.remat}
         config["segment_length"] = config.pop("window_size")
         return config

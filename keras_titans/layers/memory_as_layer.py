@@ -33,7 +33,7 @@ class MemoryAsLayer(AttentionAndMemory):
 
     Call arguments:
         inputs: `(batch, length, width)`, any length.
-        mask, initial_state, training, update, return_surprise: As
+        mask, initial_state, training, update, return_surprise, return_state: As
             `NeuralMemory`'s. Masked tokens are as if they were not there.
 
     Returns:

@@ -24,8 +24,8 @@ class MemoryBlock(TitansBlock):
 
     Call arguments:
         inputs: `(batch, length, width)`.
-        mask, initial_state, training, update, return_surprise: As the
-            memory's.
+        mask, initial_state, training, update, return_surprise, return_state: As
+            the memory's.
 
     Returns:
         What the memory returns, the outputs being the block's: `(batch,

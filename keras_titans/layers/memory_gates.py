@@ -9,6 +9,18 @@ from keras import ops
 KERNEL_INITIALIZER = initializers.VarianceScaling(0.01, "fan_avg", "uniform")
 
 
+class GateMap(keras.layers.Dense):
+    """A dense map that stays as it is when a model is quantised.
+
+    It is as small as it is sensitive: its outputs are rates that compound
+    over thousands of tokens.
+    """
+
+    def quantize(self, *args, **kwargs):
+        # What Keras takes for a layer that knows no such thing.
+        raise AttributeError("The gates of a memory are not quantised.")
+
+
 class MemoryGates(keras.layers.Layer):
     """A dense map of the token for each gate that the update rule uses."""
 
@@ -21,7 +33,7 @@ class MemoryGates(keras.layers.Layer):
     def build(self, input_shape):
         self.maps = {}
         for name, start in self.update_rule.initial_logits().items():
-            self.maps[name] = keras.layers.Dense(
+            self.maps[name] = GateMap(
                 self.num_heads,
                 kernel_initializer=KERNEL_INITIALIZER.clone(),
                 bias_initializer=initializers.Constant(start),

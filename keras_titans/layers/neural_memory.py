@@ -3,11 +3,14 @@
 import keras
 from keras import constraints
 from keras import initializers
+from keras import ops
 from keras import regularizers
 
 from keras_titans.layers.fast_weights import FastWeights
 from keras_titans.layers.memory_gates import MemoryGates
 from keras_titans.layers.projected_memory import ProjectedMemory
+from keras_titans.layers.watching import WITH_GATES
+from keras_titans.layers.watching import WITH_READING
 from keras_titans.memory.memory_network import MemoryNetwork
 from keras_titans.memory.mlp_memory import MLPMemory
 from keras_titans.memory.objective import Objective
@@ -81,7 +84,13 @@ class NeuralMemory(ProjectedMemory):
             either way.
         update: Whether the memory is written. If False it is only read.
         return_surprise: Whether to return, after the outputs, the norm of
-            each token's surprise, `(batch, length, num_heads)`.
+            each token's surprise, `(batch, length, num_heads)`. With
+            `"with_gates"`, behind them on the last axis, the gates that are
+            in use: theta, eta and alpha, each `num_heads` wide. With
+            `"with_reading"`, behind those what was read and then what was
+            written as the value, each `num_heads * head_dim` wide.
+        return_state: Whether to return the state after all else, if not as
+            constructed.
 
     Returns:
         The outputs `(batch, length, width)` in the compute dtype; where asked
@@ -165,14 +174,24 @@ class NeuralMemory(ProjectedMemory):
         self.gates.build(input_shape)
 
     def remember(self, x, projected, state, count, return_surprise, remat):
-        tokens = Tokens(*projected, *self.gates(x))
-        return self.core(
-            tokens,
+        gates = self.gates(x)
+        read, surprise, after = self.core(
+            Tokens(*projected, *gates),
             state,
             count,
-            return_surprise=return_surprise,
+            return_surprise=bool(return_surprise),
             remat=remat,
         )
+        if return_surprise in (WITH_GATES, WITH_READING):
+            surprise = ops.concatenate([surprise, *_plain(*gates)], axis=-1)
+        return read, surprise, after
+
+    @property
+    def gate_names(self):
+        rule = self.update_rule
+        momentum = ["momentum"] if rule.momentum else []
+        forgetting = ["forgetting"] if rule.forgetting else []
+        return ["learning_rate", *momentum, *forgetting]
 
     def get_initial_state(self, batch_size):
         """The state before anything was read: the learned initial memory.
@@ -218,6 +237,16 @@ class NeuralMemory(ProjectedMemory):
         for name in ("memory_depth", "chunk_size", "anchor"):
             config[name] = getattr(self, name)
         return config
+
+
+def _plain(theta, log_momentum, log_retention):
+    """Theta, eta and alpha, as many as there are."""
+    gates = [theta]
+    if log_momentum is not None:
+        gates.append(ops.exp(log_momentum))
+    if log_retention is not None:
+        gates.append(-ops.expm1(log_retention))
+    return gates
 
 
 def _revived(value):

@@ -9,6 +9,8 @@ from keras import regularizers
 from keras_titans.layers.short_convolution import ShortConvolution
 from keras_titans.layers.stateful_layer import StatefulLayer
 from keras_titans.layers.stateful_layer import zeros_like_spec
+from keras_titans.layers.watching import WITH_GATES
+from keras_titans.layers.watching import WITH_READING
 from keras_titans.ops.unit import unit
 from keras_titans.validation import check_positive_integer
 from keras_titans.validation import head_width
@@ -135,11 +137,13 @@ class ProjectedMemory(StatefulLayer):
         training=None,
         update=True,
         return_surprise=False,
+        return_state=None,
     ):
         return self.run(
             inputs,
             mask,
             initial_state,
+            return_state,
             training=training,
             update=update,
             return_surprise=return_surprise,
@@ -162,6 +166,10 @@ class ProjectedMemory(StatefulLayer):
                 return_surprise,
                 self.remat and bool(training),
             )
+            if return_surprise == WITH_READING:
+                surprise = ops.concatenate(
+                    [surprise, self._flat(read), self._flat(value)], axis=-1
+                )
         if state is not None:
             after = _with_convolution(after, tails)
         return self._put_out(x, read), surprise, after
@@ -227,14 +235,16 @@ class ProjectedMemory(StatefulLayer):
         )
         return ops.cast(x, self.state_dtype)
 
+    def _flat(self, x):
+        """`(B, N, H, d)` to `(B, N, H d)`."""
+        rows, length = ops.shape(x)[:2]
+        return ops.reshape(x, (rows, length, self.num_heads * self._head_dim))
+
     def _put_out(self, inputs, read):
         """Normalised, gated by the input, projected."""
         read = self.output_norm(ops.cast(read, self.compute_dtype))
-        rows, length = ops.shape(inputs)[:2]
-        read = ops.reshape(
-            read, (rows, length, self.num_heads * self._head_dim)
-        )
-        return self.output_projection(read * ops.silu(self.output_gate(inputs)))
+        gate = ops.silu(self.output_gate(inputs))
+        return self.output_projection(self._flat(read) * gate)
 
     def get_initial_state(self, batch_size):
         """The state before anything was read.
@@ -255,6 +265,7 @@ class ProjectedMemory(StatefulLayer):
         )
 
     def _tail_specs(self, batch_size):
+        self.check_built()
         return [self._tail_spec(batch_size) for _ in self.convolutions]
 
     def _tail_spec(self, batch_size):
@@ -275,9 +286,31 @@ class ProjectedMemory(StatefulLayer):
         training=None,
         update=True,
         return_surprise=False,
+        return_state=None,
     ):
-        surprises = self.num_heads if return_surprise else 0
-        return self.run_spec(inputs, mask, initial_state, surprises)
+        return self.run_spec(
+            inputs,
+            mask,
+            initial_state,
+            return_state,
+            self.surprise_width(return_surprise),
+        )
+
+    @property
+    def gate_names(self):
+        """Of the gates that `return_surprise="with_gates"` returns."""
+        return []
+
+    def surprise_width(self, return_surprise):
+        """How many numbers a token has in the surprises, if any are asked."""
+        if not return_surprise:
+            return 0
+        width = 1
+        if return_surprise in (WITH_GATES, WITH_READING):
+            width += len(self.gate_names)
+        if return_surprise == WITH_READING:
+            width += 2 * self._head_dim
+        return self.num_heads * width
 
     def begins_anew_every(self, length):
         """Whether nothing is left unfinished between segments of `length`."""

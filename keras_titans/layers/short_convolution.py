@@ -1,6 +1,7 @@
 """The short causal convolution as a layer with a tail to go on from."""
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_titans.ops.alignment import last_tokens
@@ -17,7 +18,7 @@ class ShortConvolution(keras.layers.Layer):
     def build(self, input_shape):
         self.kernel = self.add_weight(
             shape=(self.kernel_size, input_shape[-1]),
-            initializer=_fading_taps,
+            initializer=FadingTaps(),
             name="kernel",
         )
 
@@ -42,12 +43,21 @@ class ShortConvolution(keras.layers.Layer):
         return outputs, ops.cast(tail, earlier.dtype)
 
 
-def _fading_taps(shape, dtype=None):
+class FadingTaps(keras.initializers.RandomNormal):
     """Half as much of each token before: 1, 1/2, 1/4, ... and a little noise.
 
     So a key has its token's own mark and, fainter, that of the tokens before
     it, with the same sign in queries and keys: a token finds where it stood,
     and what followed it, before anything is learned.
     """
-    fading = 2.0 ** -ops.arange(shape[0] - 1, -1, -1, dtype=dtype)
-    return fading[:, None] + keras.random.normal(shape, stddev=0.1, dtype=dtype)
+
+    def __init__(self, stddev=0.1, seed=None):
+        super().__init__(stddev=stddev, seed=seed)
+
+    def __call__(self, shape, dtype=None):
+        noise = super().__call__(shape, dtype)
+        fading = 2.0 ** -np.arange(shape[0] - 1, -1, -1)
+        return noise + ops.cast(fading[:, None], noise.dtype)
+
+    def get_config(self):
+        return {"stddev": self.stddev, "seed": self._init_seed}

@@ -8,6 +8,8 @@ from keras import ops
 
 from keras_titans.layers.projected_memory import ProjectedMemory
 from keras_titans.layers.slot_bank import SlotBank
+from keras_titans.layers.watching import WITH_GATES
+from keras_titans.layers.watching import WITH_READING
 from keras_titans.ops.slots import MAX_RATE
 from keras_titans.validation import check_positive_integer
 
@@ -45,9 +47,9 @@ class SlotMemory(ProjectedMemory):
 
     Call arguments:
         inputs: `(batch, length, width)`, any length.
-        mask, initial_state, training, update, return_surprise: As
+        mask, initial_state, training, update, return_surprise, return_state: As
             `NeuralMemory`'s. A token's surprise is the distance of its value
-            from what its key found just before.
+            from what its key found just before; its gate is the rate.
 
     Returns:
         The outputs `(batch, length, width)` in the compute dtype; where asked
@@ -130,14 +132,21 @@ class SlotMemory(ProjectedMemory):
         else:
             shape = (*ops.shape(x)[:2], self.num_heads)
             rate = ops.full(shape, self.write_rate, self.state_dtype)
-        return self.core(
+        read, surprise, after = self.core(
             *projected,
             rate,
             state,
             count,
-            return_surprise=return_surprise,
+            return_surprise=bool(return_surprise),
             remat=remat,
         )
+        if return_surprise in (WITH_GATES, WITH_READING):
+            surprise = ops.concatenate([surprise, rate], axis=-1)
+        return read, surprise, after
+
+    @property
+    def gate_names(self):
+        return ["write_rate"]
 
     def get_config(self):
         return {

@@ -11,6 +11,7 @@ import keras
 from keras import ops
 from keras import tree
 
+from keras_titans.layers.watching import current_watch
 from keras_titans.ops import alignment
 from keras_titans.validation import check_mask
 from keras_titans.validation import same_shape
@@ -25,7 +26,8 @@ class StatefulLayer(keras.layers.Layer):
     `mix` gets each row's real tokens at its front.
 
     Args:
-        return_state: Whether a call returns the state as its last output.
+        return_state: Whether a call returns the state as its last output. A
+            call's own argument `return_state` comes before it.
         stateful: Whether a call starts where the last one ended. Needs a
             batch size that is known when the layer is built.
     """
@@ -67,17 +69,45 @@ class StatefulLayer(keras.layers.Layer):
         """
         raise NotImplementedError
 
-    def run(self, inputs, mask, initial_state, aligned=None, **options):
+    def run(
+        self,
+        inputs,
+        mask,
+        initial_state,
+        return_state=None,
+        aligned=None,
+        **options,
+    ):
         """What every `call` does: `mix`, with all that stands around it.
 
         `aligned`: further sequences for `mix`, by name, that are brought into
         the order of the inputs.
         """
+        mask = mask_of(inputs, mask)
         self._check_call(inputs, mask, initial_state)
         x = ops.cast(inputs, self.compute_dtype)
-        state = self.starting_state(initial_state)
-        if state is None and (self.return_state or self.stateful):
-            state = self.get_initial_state(ops.shape(x)[0])
+        return_state = self.returns_state(return_state)
+        watch = current_watch() if self.has_memory else None
+        if watch is not None:
+            outputs, surprise, state = watch.run(
+                self, x, mask, initial_state, aligned, options
+            )
+        else:
+            state = self.starting_state(initial_state)
+            if state is None and (return_state or self.stateful):
+                state = self.get_initial_state(ops.shape(x)[0])
+            outputs, surprise, state = self.mixed(
+                x, mask, state, aligned, options
+            )
+            if state is not None:
+                self.keep_state(state)
+        results = [outputs] if surprise is None else [outputs, surprise]
+        if return_state:
+            results.append(state)
+        return results[0] if len(results) == 1 else tuple(results)
+
+    def mixed(self, x, mask, state, aligned, options):
+        """`mix` for tokens with padding among them: what it returns."""
         slot, count = None, None
         if mask is not None:
             order, slot, count = alignment.real_tokens_first(mask)
@@ -87,16 +117,15 @@ class StatefulLayer(keras.layers.Layer):
         outputs, surprise, state = self.mix(
             x, state, count, **options, **(aligned or {})
         )
-        results = [outputs] if surprise is None else [outputs, surprise]
         if slot is not None:
-            results = [alignment.take_tokens(y, slot) for y in results]
-        if state is not None:
-            self.keep_state(state)
-        if self.return_state:
-            results.append(state)
-        return results[0] if len(results) == 1 else tuple(results)
+            outputs = alignment.take_tokens(outputs, slot)
+            if surprise is not None:
+                surprise = alignment.take_tokens(surprise, slot)
+        return outputs, surprise, state
 
-    def run_spec(self, inputs, mask, initial_state, surprises=0):
+    def run_spec(
+        self, inputs, mask, initial_state, return_state=None, surprises=0
+    ):
         """What `run` returns, in symbols; `surprises`: to a token, if any."""
         self._check_call(inputs, mask, initial_state)
         results: list[Any] = [
@@ -108,9 +137,13 @@ class StatefulLayer(keras.layers.Layer):
                     (*inputs.shape[:2], surprises), self.state_dtype
                 )
             )
-        if self.return_state:
+        if self.returns_state(return_state):
             results.append(self.state_spec(inputs.shape[0]))
         return results[0] if len(results) == 1 else tuple(results)
+
+    def returns_state(self, return_state=None):
+        """What a call was asked for, or else what the layer was made for."""
+        return self.return_state if return_state is None else return_state
 
     def check_width(self, input_shape):
         """Raise a ValueError for what is no sequence; return its width."""
@@ -121,6 +154,15 @@ class StatefulLayer(keras.layers.Layer):
                 f"Received: shape {tuple(input_shape)}."
             )
         return input_shape[-1]
+
+    def check_built(self):
+        """Raise a ValueError where the state's shapes aren't known yet."""
+        if self.width is None:
+            raise ValueError(
+                f"Layer '{self.name}' knows its state's shapes once it is "
+                "built: call it first, or call `build` with the shape of its "
+                "inputs. Received: a layer that is not built."
+            )
 
     def _check_call(self, inputs, mask, initial_state):
         width = self.check_width(inputs.shape)
@@ -240,6 +282,15 @@ class StatefulLayer(keras.layers.Layer):
             self._state, tree.flatten(state), strict=True
         ):
             variable.assign(ops.copy(value))
+
+
+def mask_of(inputs, mask):
+    """The mask that was passed, or else the one that the inputs bring along.
+
+    Keras itself looks for that only where no other tensor is passed, and a
+    state is one.
+    """
+    return getattr(inputs, "_keras_mask", None) if mask is None else mask
 
 
 def zeros_like_spec(spec, batch_size):

@@ -10,6 +10,7 @@ from keras_titans.layers.memory_as_gate import MemoryAsGate
 from keras_titans.layers.memory_as_layer import MemoryAsLayer
 from keras_titans.layers.neural_memory import NeuralMemory
 from keras_titans.layers.stateful_layer import StatefulLayer
+from keras_titans.layers.stateful_layer import mask_of
 from keras_titans.layers.windowed_attention import WindowedAttention
 from keras_titans.validation import check_choice
 from keras_titans.validation import check_instance
@@ -49,8 +50,8 @@ class TitansBlock(keras.layers.Layer):
 
     Call arguments:
         inputs: `(batch, length, width)`.
-        mask, initial_state, training, update, return_surprise: As the
-            mixer's.
+        mask, initial_state, training, update, return_surprise, return_state: As
+            the mixer's.
 
     Returns:
         What the mixer returns, the outputs being the block's: `(batch,
@@ -152,7 +153,9 @@ class TitansBlock(keras.layers.Layer):
         training=None,
         update=True,
         return_surprise=False,
+        return_state=None,
     ):
+        mask = mask_of(inputs, mask)
         inputs = ops.cast(inputs, self.compute_dtype)
         options = self._options(update, return_surprise)
         results = self.mixer(
@@ -160,6 +163,7 @@ class TitansBlock(keras.layers.Layer):
             mask=mask,
             initial_state=initial_state,
             training=training,
+            return_state=return_state,
             **options,
         )
         mixed, *others = results if isinstance(results, tuple) else (results,)
@@ -195,11 +199,13 @@ class TitansBlock(keras.layers.Layer):
         training=None,
         update=True,
         return_surprise=False,
+        return_state=None,
     ):
         return self.mixer.compute_output_spec(
             inputs,
             mask=mask,
             initial_state=initial_state,
+            return_state=return_state,
             **self._options(update, return_surprise),
         )
 

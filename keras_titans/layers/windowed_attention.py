@@ -9,6 +9,7 @@ from keras_titans.layers.stateful_layer import zeros_like_spec
 from keras_titans.ops.attention import Pairs
 from keras_titans.ops.attention import last_pairs
 from keras_titans.ops.attention import windowed_attention
+from keras_titans.validation import check_key_value_heads
 from keras_titans.validation import check_positive_integer
 from keras_titans.validation import head_width
 from keras_titans.validation import same_shape
@@ -57,6 +58,7 @@ class WindowedAttention(StatefulLayer):
         prefix: `(tokens, width)`: what every token sees, or None.
         memory_tokens: `(batch, length, width)`: for each token a second one
             at its place, which is seen but does not look.
+        return_state: Whether to return the state, if not as constructed.
 
     Returns:
         `(batch, length, width)` and, where `return_state`, the state: a
@@ -101,14 +103,7 @@ class WindowedAttention(StatefulLayer):
         check_positive_integer("window_size", window_size)
         if head_dim is not None:
             check_positive_integer("head_dim", head_dim)
-        if num_key_value_heads is not None:
-            check_positive_integer("num_key_value_heads", num_key_value_heads)
-            if num_heads % num_key_value_heads:
-                raise ValueError(
-                    "Argument `num_key_value_heads` must divide `num_heads`. "
-                    f"Received: num_heads={num_heads}, "
-                    f"num_key_value_heads={num_key_value_heads}."
-                )
+        check_key_value_heads(num_key_value_heads, num_heads)
         self.num_heads = num_heads
         self.window_size = window_size
         self.head_dim = head_dim
@@ -152,6 +147,7 @@ class WindowedAttention(StatefulLayer):
         training=None,
         prefix=None,
         memory_tokens=None,
+        return_state=None,
     ):
         self._check_sides(inputs, prefix, memory_tokens)
         aligned = {}
@@ -159,7 +155,9 @@ class WindowedAttention(StatefulLayer):
             aligned["memory_tokens"] = ops.cast(
                 memory_tokens, self.compute_dtype
             )
-        return self.run(inputs, mask, initial_state, aligned, prefix=prefix)
+        return self.run(
+            inputs, mask, initial_state, return_state, aligned, prefix=prefix
+        )
 
     def mix(self, x, state, count, prefix=None, memory_tokens=None):
         sources = [x] if memory_tokens is None else [memory_tokens, x]
@@ -213,6 +211,7 @@ class WindowedAttention(StatefulLayer):
         return ops.cast(ops.minimum(seen, self.window_size), "int32")
 
     def state_spec(self, batch_size):
+        self.check_built()
         each = 2 if self.with_memory_tokens else 1
         shape = (self.window_size, each, self._groups, self._head_dim)
         pair = lambda: keras.KerasTensor(
@@ -243,9 +242,10 @@ class WindowedAttention(StatefulLayer):
         training=None,
         prefix=None,
         memory_tokens=None,
+        return_state=None,
     ):
         self._check_sides(inputs, prefix, memory_tokens)
-        return self.run_spec(inputs, mask, initial_state)
+        return self.run_spec(inputs, mask, initial_state, return_state)
 
     def _check_sides(self, inputs, prefix, memory_tokens):
         if prefix is not None and (

@@ -82,8 +82,11 @@ def windowed_attention(query, pairs, reach, window, earlier=None, prefix=None):
     if prefix is not None:
         key = _behind(still(prefix.key), key)
         value = _behind(prefix.value, value)
-        first = [(0, 0), (0, 0), (0, 0), (prefix.key.shape[1], 0)]
-        mask = ops.pad(mask, first, constant_values=True)
+        # ONNX pads no booleans.
+        first = ops.repeat(
+            ops.ones_like(mask[..., :1]), prefix.key.shape[1], axis=-1
+        )
+        mask = ops.concatenate([first, mask], axis=-1)
     y = _attend(query, key, value, mask)
     return ops.reshape(y, (rows, slots, heads, width))[:, :length]
 

@@ -8,7 +8,6 @@ import functools
 from typing import Any, NamedTuple
 
 from keras import ops
-from keras import tree
 
 from keras_titans import backend
 from keras_titans.ops import alignment
@@ -197,5 +196,7 @@ def fresh_memory(weights, batch_size, momentum, anchor):
         A `Memory` of `(B, H, i, o)` tensors.
     """
     start = [ops.broadcast_to(w[None], (batch_size, *w.shape)) for w in weights]
-    zeros = tree.map_structure(ops.zeros_like, start)
-    return Memory(start, zeros if momentum else (), start if anchor else ())
+    # Not `zeros_like`: what XLA knows to be zeros it multiplies with as a
+    # broadcast number, and that product (jaxlib 0.10, CPU) comes out wrong.
+    zeros = [0.0 * w for w in start] if momentum else ()
+    return Memory(start, zeros, start if anchor else ())

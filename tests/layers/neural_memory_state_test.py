@@ -50,6 +50,19 @@ def test_stateful_calls_equal_an_explicit_state():
         close(stateful.state, state, 1e-6)
 
 
+def test_a_call_says_whether_it_returns_the_state():
+    silent, telling = memory_layer(), memory_layer(return_state=True)
+    y, state = silent(inputs(), return_state=True)
+    close(silent(inputs()), y, 1e-6)
+    telling.build(y.shape)
+    copied(telling, silent)
+    same(telling(inputs())[1], state)
+    assert not isinstance(telling(inputs(), return_state=False), tuple)
+    symbol = keras.Input((None, WIDTH))
+    assert len(silent(symbol, return_state=True)) == 2
+    assert isinstance(telling(symbol, return_state=False), keras.KerasTensor)
+
+
 def test_reset_state_forgets():
     stateful, _ = pair()
     first = to_numpy(stateful(inputs()))

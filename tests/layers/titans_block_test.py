@@ -70,7 +70,7 @@ def test_a_model_in_the_place_of_attention(name, tmp_path):
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.Adam(0.03), loss)
     tokens = np.tile(np.arange(1, 7), (4, 2))
-    losses = model.fit(tokens[:, :-1], tokens[:, 1:], epochs=8, verbose=0)
+    losses = model.fit(tokens[:, :-1], tokens[:, 1:], epochs=16, verbose=0)
     losses = losses.history["loss"]
     assert losses[-1] < 0.9 * losses[0]
     padded = np.pad(tokens, [(0, 0), (3, 0)])
@@ -82,6 +82,12 @@ def test_a_model_in_the_place_of_attention(name, tmp_path):
     close(again.predict(tokens, verbose=0), wanted, 1e-5)
 
 
+@every_mixer
+def test_a_state_needs_a_built_layer(name):
+    with pytest.raises(ValueError, match="once it is built: call it first"):
+        with_state(name).get_initial_state(ROWS)
+
+
 def test_surprise_needs_a_memory():
     block = TitansBlock("attention", 6, num_heads=2)
     block(X)
@@ -89,6 +95,20 @@ def test_surprise_needs_a_memory():
         block(X, return_surprise=True)
     y, surprise = TitansBlock("MAG", 6, num_heads=2)(X, return_surprise=True)
     assert (y.shape, surprise.shape) == (X.shape, (ROWS, TOKENS, 2))
+
+
+@pytest.mark.parametrize("name", ["LMM", "MAG"])
+def test_an_embeddings_mask_arrives_beside_a_state(name):
+    ids = np.array([[3, 5, 2, 0, 0], [4, 0, 1, 2, 0]])
+    x = keras.layers.Embedding(6, WIDTH, mask_zero=True)(ids)
+    block = with_state(name)
+    block.build(x.shape)
+    start = {"initial_state": block.get_initial_state(ROWS)}
+    for layer in (block, block.mixer):
+        wanted = layer(x, mask=ids > 0, **start)
+        close(layer(x, **start), wanted, 1e-6)
+        maskless = to_numpy(layer(to_numpy(x), **start)[0])
+        assert np.abs(maskless - to_numpy(wanted[0])).max() > 1e-4
 
 
 @pytest.mark.parametrize(

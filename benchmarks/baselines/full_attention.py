@@ -1,0 +1,120 @@
+"""Causal attention over all tokens before: the Transformer's mixer."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from benchmarks.baselines.mixer import Mixer
+from benchmarks.baselines.mixer import join_heads
+from benchmarks.baselines.mixer import split_heads
+from keras_titans.validation import check_key_value_heads
+from keras_titans.validation import check_positive_integer
+from keras_titans.validation import head_width
+
+
+@keras.saving.register_keras_serializable("keras_titans_baselines")
+class FullAttention(Mixer):
+    """Causal attention over the whole past, with rotary positions.
+
+    The engine's own fused attention, without biases or dropout. What it would
+    carry from call to call grows with the past, so it carries nothing.
+
+    Args:
+        num_heads: Heads of the queries.
+        head_dim: Width of each head, even. By default the input's width
+            divided by `num_heads`.
+        num_key_value_heads: Heads of the keys and values, each shared by
+            `num_heads / num_key_value_heads` heads of the queries
+            (grouped-query attention). By default `num_heads`.
+        **kwargs: `name`, `dtype` and so on, for `keras.layers.Layer`.
+
+    Call arguments:
+        inputs, mask, training: As `Mixer`'s.
+
+    Returns:
+        `(batch, length, width)`.
+
+    References:
+        - [Attention Is All You Need](https://arxiv.org/abs/1706.03762)
+        - [RoFormer](https://arxiv.org/abs/2104.09864)
+        - [Grouped-query attention](https://arxiv.org/abs/2305.13245)
+    """
+
+    def __init__(
+        self, num_heads, head_dim=None, num_key_value_heads=None, **kwargs
+    ):
+        super().__init__(**kwargs)
+        check_positive_integer("num_heads", num_heads)
+        if head_dim is not None:
+            check_positive_integer("head_dim", head_dim)
+        check_key_value_heads(num_key_value_heads, num_heads)
+        self.num_heads = num_heads
+        self.head_dim = head_dim
+        self.num_key_value_heads = num_key_value_heads
+
+    def build(self, input_shape):
+        width = self.width = self.check_width(input_shape)
+        head_dim = head_width(width, self.num_heads, self.head_dim)
+        if head_dim % 2:
+            raise ValueError(
+                "Argument `head_dim` must be even, because positions turn "
+                f"channels in pairs. Received: {head_dim} (width {width}, "
+                f"num_heads={self.num_heads}, head_dim={self.head_dim})."
+            )
+        self._groups = self.num_key_value_heads or self.num_heads
+        inner = self._groups * head_dim
+        self.query = self.add_dense(self.num_heads * head_dim, width, "query")
+        self.key = self.add_dense(inner, width, "key")
+        self.value = self.add_dense(inner, width, "value")
+        self.output_projection = self.add_dense(
+            width, self.num_heads * head_dim, "output"
+        )
+        self.build_state(input_shape[0])
+
+    def mix(self, x, state, count):
+        query = rotated(split_heads(self.query(x), self.num_heads))
+        key = rotated(split_heads(self.key(x), self._groups))
+        value = split_heads(self.value(x), self._groups)
+        # Not every engine shares one head among all.
+        shared = self.num_heads // self._groups
+        key, value = (ops.repeat(y, shared, axis=2) for y in (key, value))
+        y = ops.dot_product_attention(query, key, value, is_causal=True)
+        return self.output_projection(join_heads(y)), None, None
+
+    def state_spec(self, batch_size):
+        raise ValueError(
+            f"Layer '{self.name}' attends to the whole past and carries no "
+            "state of fixed size. Received `initial_state`, or "
+            "`return_state=True`, or `stateful=True`; it accepts none of them."
+        )
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "num_heads": self.num_heads,
+            "head_dim": self.head_dim,
+            "num_key_value_heads": self.num_key_value_heads,
+        }
+
+
+def rotated(x, base=10_000.0):
+    """Turn each head's channels, in pairs, by angles that grow with position.
+
+    Args:
+        x: `(batch, tokens, heads, head_dim)`.
+        base: The longest wavelength, in units of 2 pi tokens.
+
+    Returns:
+        As `x`.
+    """
+    # Not KerasHub's layer: importing it brings TensorFlow along, which a
+    # measurement of memory would see.
+    half = x.shape[-1] // 2
+    speed = base ** -(np.arange(half) / half)
+    position = ops.arange(ops.shape(x)[1], dtype="float32")[:, None, None]
+    angles = position * ops.convert_to_tensor(speed, "float32")
+    cosine, sine = (ops.cast(f(angles), x.dtype) for f in (ops.cos, ops.sin))
+    one, other = x[..., :half], x[..., half:]
+    return ops.concatenate(
+        [one * cosine - other * sine, one * sine + other * cosine], axis=-1
+    )

@@ -1,0 +1,250 @@
+"""Generation after prompts of growing length, beside two others.
+
+    python -m benchmarks.generation
+
+Models of four blocks of width 256: ours, with memory as context; KerasHub's
+Llama of the same size with its cache of keys and values; and titans-pytorch's
+`MemoryAsContextTransformer` with its cached `sample`. Then a small model of
+ours reads two million tokens. Writes a table, the raw lines and a plot to
+`benchmarks/results/`.
+"""
+
+import argparse
+import json
+import pathlib
+import sys
+
+from benchmarks import measure
+from benchmarks import peers
+from benchmarks import workers
+from benchmarks.blocks import PEER
+
+RESULTS = pathlib.Path(__file__).parent / "results"
+SIZE = {"dim": 256, "heads": 4, "hidden": 704, "depth": 4, "window": 128}
+SMALL = {"dim": 64, "heads": 2, "hidden": 128, "depth": 2, "window": 64}
+NAMES = {
+    "keras_titans": "keras_titans, MAC",
+    "keras_hub": "KerasHub's Llama, cache of keys and values",
+    "titans-pytorch": "titans-pytorch, cached",
+}
+
+
+def parse():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    add = parser.add_argument
+    add("--lengths", nargs="+", type=int, default=[128, 1024, 8192, 131072])
+    add("--stream", nargs="*", type=int, default=[65536, 2097152])
+    add("--engine", default="jax", help="for ours")
+    add("--new-tokens", type=int, default=64)
+    add("--threads", type=int, default=2)
+    add("--calls", type=int, default=5)
+    add("--seconds", type=float, default=6.0, help="aim for each figure")
+    add("--call-limit", type=float, default=150.0, help="longest call")
+    add("--peer-python", help=f"interpreter that has {PEER}")
+    add("--no-peer", action="store_true")
+    add("--output", default=str(RESULTS / "generation"))
+    add("--report-only", action="store_true", help="table and plot again")
+    return parser.parse_args()
+
+
+def measured(spec, modes, python, options):
+    """One line for each mode, in one process."""
+    _, total = measure.available_memory()
+    worker = workers.Worker(
+        python,
+        "benchmarks.generation_worker",
+        {"OMP_NUM_THREADS": str(options.threads)},
+        total and 0.75 * total,
+    )
+    try:
+        worker.ask(300, do="make", spec=spec)
+        for mode in modes:
+            yield {**spec, "mode": mode, **worker.measure(mode, options)}
+    except workers.Stopped as reason:
+        yield {**spec, "mode": mode, "not_run": str(reason)}
+    worker.stop()
+
+
+def run(options):
+    common = {"threads": options.threads, "new_tokens": options.new_tokens}
+    common |= {"engine": options.engine, "variant": "MAC", "batch": 1}
+    common |= {"peer_batch": 64}
+    peer = None
+    if not options.no_peer:
+        peer = peers.peer_python(PEER, options.peer_python)
+    plan = [
+        ({"package": package, "length": length, **SIZE}, ("prompt", "more"))
+        for length in sorted(options.lengths)
+        for package in NAMES
+        if peer or package != "titans-pytorch"
+    ]
+    plan += [
+        ({"package": "stream", "length": length, **SMALL}, ("stream",))
+        for length in options.stream
+    ]
+    lines = [
+        {
+            **measure.describe_machine(),
+            "command": measure.describe_command(),
+            "spec": common | SIZE,
+        }
+    ]
+    gone = set()
+    for spec, modes in plan:
+        package = spec["package"]
+        if package in gone and package == "titans-pytorch":
+            modes = ()
+        python = peer if package == "titans-pytorch" else sys.executable
+        for line in measured(common | spec, modes, python, options):
+            lines.append(line)
+            if "not_run" in line:
+                gone.add(package)
+            print(
+                package,
+                f"{line['length']:,} tokens, {line['mode']}:",
+                line.get("not_run") or f"{line['median']:.3f} s",
+                flush=True,
+            )
+        # After each, so that nothing is lost.
+        path = pathlib.Path(options.output).with_suffix(".jsonl")
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("\n".join(map(json.dumps, lines)) + "\n")
+
+
+def rate(found, package, length, new_tokens):
+    """Tokens a second after the prompt, or None."""
+    more = found.get((package, length, "more"), {}).get("median")
+    if more is None:
+        return None
+    if package == "titans-pytorch":  # it begins with the prompt every time
+        more -= found[package, length, "prompt"]["median"]
+    return new_tokens / more
+
+
+def report(output):
+    path = pathlib.Path(output)
+    lines = path.with_suffix(".jsonl").read_text().splitlines()
+    machine, *cells = map(json.loads, lines)
+    spec = machine["spec"]
+    found = {(c["package"], c["length"], c["mode"]): c for c in cells}
+    packages = [p for p in NAMES if any(c["package"] == p for c in cells)]
+    lengths = sorted({c["length"] for c in cells if c["package"] in NAMES})
+    rates = {
+        (p, n): rate(found, p, n, spec["new_tokens"])
+        for p in packages
+        for n in lengths
+    }
+    rows = [
+        "# Generation",
+        "",
+        f"`{machine['command']}`",
+        "",
+        f"{machine['processor']}, {machine['cores']} cores, "
+        f"{machine['memory_gib']} GiB. {spec['depth']} blocks of width "
+        f"{spec['dim']}, {spec['heads']} heads, segments of {spec['window']}, "
+        f"float32, one sequence, {spec['engine']}. Medians.",
+        "",
+        _row(["tokens a second", *(f"after {n:,}" for n in lengths)]),
+        _rule(lengths),
+    ]
+    for package in packages:
+        shown = []
+        for n in lengths:
+            mine, its = rates["keras_titans", n], rates[package, n]
+            ratio = ""
+            if its and mine and package != "keras_titans":
+                ratio = f" (ours {mine / its:.1f}x)"
+            shown.append(f"{its:.0f}{ratio}" if its else "–")
+        rows.append(_row([NAMES[package], *shown]))
+    rows += ["", _row(["reading the prompt, s", *(f"{n:,}" for n in lengths)])]
+    rows += [_rule(lengths)]
+    for package in packages:
+        values = [
+            found.get((package, n, "prompt"), {}).get("median") for n in lengths
+        ]
+        shown = [f"{v:.3g}" if v else "–" for v in values]
+        rows.append(_row([NAMES[package], *shown]))
+    rows += ["", _row(["peak over idle, MiB", *(f"{n:,}" for n in lengths)])]
+    rows += [_rule(lengths)]
+    for package in packages:
+        values = [_peak(found, package, n) for n in lengths]
+        shown = [f"{v / measure.MIB:,.0f}" if v else "–" for v in values]
+        rows.append(_row([NAMES[package], *shown]))
+    missing = [c for c in cells if "not_run" in c]
+    if missing:
+        rows += ["", _row(["not run", "tokens", "why"]), "|---|---|---|"]
+        for c in missing:
+            name = NAMES.get(c["package"], c["package"])
+            what = f"{c['length']:,}, {c['mode']}"
+            rows.append(_row([name, what, c["not_run"]]))
+    streams = [c for c in cells if c["package"] == "stream" and "median" in c]
+    if streams:
+        rows += [
+            "",
+            "## Reading on and on",
+            "",
+            f"{SMALL['depth']} MAC blocks of width {SMALL['dim']}, in pieces "
+            "of 4,096 tokens; finite to the end.",
+            "",
+            _row(["tokens", "tokens a second", "peak of the process, MiB"]),
+            "|---|---|---|",
+        ]
+        for c in streams:
+            speed = f"{c['length'] / c['median']:,.0f}"
+            peak = f"{c['peak_of_process'] / measure.MIB:,.0f}"
+            rows.append(_row([f"{c['length']:,}", speed, peak]))
+    path.with_suffix(".md").write_text("\n".join(rows) + "\n")
+    print("\n".join(rows))
+    plot(packages, lengths, rates, path.with_suffix(".png"))
+
+
+def _row(cells):
+    return "| " + " | ".join(cells) + " |"
+
+
+def _rule(lengths):
+    return "|---" * (1 + len(lengths)) + "|"
+
+
+def _peak(found, package, length):
+    """Over both modes, above what the idle process held at first."""
+    lines = [
+        found.get((package, length, mode), {}) for mode in ("prompt", "more")
+    ]
+    peaks = [line["peak"] for line in lines if "peak" in line]
+    idle = [line["resident_before"] for line in lines if "peak" in line]
+    return max(peaks) - min(idle) if peaks else None
+
+
+def plot(packages, lengths, rates, path):
+    import matplotlib.pyplot as plt
+
+    plt.style.use("tableau-colorblind10")
+    figure, axes = plt.subplots(figsize=(6.4, 4), layout="constrained")
+    for package in packages:
+        there = [(n, r) for n in lengths if (r := rates[package, n])]
+        axes.plot(*zip(*there), "o-", label=NAMES[package])
+    axes.set(
+        xscale="log",
+        yscale="log",
+        xlabel="tokens of the prompt",
+        ylabel="tokens a second after it",
+    )
+    axes.set_xticks(lengths, [f"{n:,}" for n in lengths])
+    axes.minorticks_off()
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False, fontsize=8)
+    figure.savefig(path, dpi=150)
+
+
+def main():
+    options = parse()
+    if not options.report_only:
+        run(options)
+    report(options.output)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""One device or many: the same losses."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+SCRIPT = str(ROOT / "guides" / "many_devices.py")
+BACKEND = keras.backend.backend()
+PYTHON = [sys.executable]
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+WAYS = {
+    "jax": [
+        pytest.param(
+            [*PYTHON, SCRIPT, "--devices", "8"], marks=pytest.mark.slow
+        ),
+        [*PYTHON, SCRIPT, "--devices", "8", "--model-parallel", "2"],
+    ],
+    "tensorflow": [[*PYTHON, SCRIPT, "--devices", "2"]],
+    "torch": [
+        pytest.param(
+            [*TORCHRUN, "--nproc-per-node", "2", SCRIPT], marks=pytest.mark.slow
+        )
+    ],
+}
+
+
+def losses_of(command):
+    done = subprocess.run(
+        command,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+    assert done.returncode == 0, done.stderr
+    return np.array(json.loads(done.stdout.splitlines()[-1])["losses"])
+
+
+@pytest.fixture(scope="module")
+def on_one():
+    losses = losses_of([*PYTHON, SCRIPT])
+    assert losses[-1] < 0.8 * losses[0]
+    return losses
+
+
+@pytest.mark.parametrize("way", WAYS[BACKEND], ids=lambda way: way[-1][-12:])
+def test_same_losses(on_one, way):
+    np.testing.assert_allclose(losses_of(way), on_one, rtol=1e-4)

@@ -1,0 +1,133 @@
+"""The file of a memory: a zip archive of arrays, and a header that names them.
+
+Entry `"header"` is JSON in UTF-8, as bytes: the format's name and version,
+the state's structure with a number in place of each array, each array's dtype
+and shape, the model's fingerprint. The arrays are entries `"array_0"` and so
+on, in NumPy's format; one whose dtype that format does not know is stored as
+whole numbers of its width, bit for bit.
+"""
+
+import json
+import lzma
+import pathlib
+import struct
+import zipfile
+import zlib
+
+import ml_dtypes
+import numpy as np
+from keras import tree
+
+FORMAT = "keras_titans.memory"
+VERSION = 1
+# dtypes that NumPy has from elsewhere -> what they are stored as
+_FOREIGN = {"bfloat16": "uint16"}
+_DAMAGED = (
+    EOFError,
+    KeyError,
+    NotImplementedError,
+    TypeError,
+    ValueError,
+    lzma.LZMAError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+def write(file, state, fingerprint, tokens):
+    """Write a state of NumPy arrays to a file that is open for it."""
+    arrays = tree.flatten(state)
+    header = {
+        "format": FORMAT,
+        "version": VERSION,
+        "structure": tree.pack_sequence_as(state, list(range(len(arrays)))),
+        "arrays": [
+            {"dtype": array.dtype.name, "shape": array.shape}
+            for array in arrays
+        ],
+        "fingerprint": fingerprint and fingerprint._asdict(),
+        "tokens": tokens.tolist(),
+    }
+    entries = {f"array_{i}": _plain(array) for i, array in enumerate(arrays)}
+    text = json.dumps(header).encode()
+    np.savez(file, header=np.frombuffer(text, np.uint8), **entries)
+
+
+def read(path):
+    """What `write` has written: a state, a fingerprint, tokens."""
+    path = pathlib.Path(path)
+    with path.open("rb") as file:
+        if not zipfile.is_zipfile(file):
+            raise ValueError(
+                f"File '{path}' is no memory, or was cut off: it must be one "
+                "that `save_memory` has written."
+            )
+        file.seek(0)
+        try:
+            with np.load(file, allow_pickle=False) as archive:
+                return _read(archive, path)
+        except WrongFile:
+            raise
+        except _DAMAGED as error:
+            raise ValueError(
+                f"File '{path}' is damaged: {error or type(error).__name__}."
+            ) from error
+
+
+class WrongFile(ValueError):
+    """A file that may be whole but is not what is read here."""
+
+
+def _read(archive, path):
+    header = _header(archive, path)
+    arrays = [
+        _checked(archive[f"array_{i}"], entry, f"array_{i}")
+        for i, entry in enumerate(header["arrays"])
+    ]
+    found = sorted(tree.flatten(header["structure"]))
+    if found != list(range(len(arrays))):
+        raise ValueError("its header names other arrays than it holds")
+    state = tree.map_structure(lambda i: arrays[i], header["structure"])
+    fingerprint = header["fingerprint"]
+    if fingerprint is not None:
+        fingerprint = fingerprint["architecture"], fingerprint["weights"]
+    rows = len(arrays[0]) if arrays else 0
+    if len(header["tokens"]) != rows:
+        raise ValueError("its header counts other rows than it holds")
+    return state, fingerprint, header["tokens"]
+
+
+def _header(archive, path):
+    header = None
+    if "header" in archive.files:
+        header = json.loads(archive["header"].tobytes().decode())
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        raise WrongFile(
+            f"File '{path}' is no memory: it must be one that `save_memory` "
+            "has written."
+        )
+    if header["version"] != VERSION:
+        raise WrongFile(
+            f"File '{path}' is a memory of version {header['version']!r}. "
+            f"This release of keras_titans reads version {VERSION}."
+        )
+    return header
+
+
+def _plain(array):
+    stored = _FOREIGN.get(array.dtype.name)
+    return array if stored is None else array.view(stored)
+
+
+def _checked(array, entry, name):
+    dtype = entry["dtype"]
+    stored = _FOREIGN.get(dtype, dtype)
+    if array.dtype.name != stored or list(array.shape) != entry["shape"]:
+        raise ValueError(
+            f"'{name}' should be {stored} of shape {tuple(entry['shape'])}, "
+            f"and is {array.dtype.name} of shape {array.shape}"
+        )
+    if dtype in _FOREIGN:
+        array = array.view(getattr(ml_dtypes, dtype))
+    return array

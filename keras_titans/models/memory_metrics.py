@@ -1,0 +1,76 @@
+"""Metrics of what a model's memories do while it is trained."""
+
+import keras
+from keras import ops
+from keras import tree
+
+from keras_titans.layers.watching import memory_entry
+from keras_titans.layers.watching import memory_in
+from keras_titans.models.stateful_calls import mixer_of
+
+
+class MemoryMetrics:
+    """For each memory: its mean surprise, its mean gates, and its norm.
+
+    The metrics are named after the layer: `"block_surprise"`,
+    `"block_learning_rate"`, `"block_momentum"`, `"block_forgetting"` and
+    `"block_memory_norm"`. Padding does not count.
+
+    Args:
+        stream: A `ModelStream` that asks for surprises with the gates, or
+            None to watch nothing.
+    """
+
+    def __init__(self, stream):
+        self._means, self._norms = {}, {}
+        layers = stream.layers if stream else {}
+        for name, layer in layers.items():
+            memory = memory_of(layer)
+            if memory is None:
+                continue
+            self._means[name] = [
+                keras.metrics.Mean(name=f"{name}_{what}")
+                for what in ("surprise", *memory.gate_names)
+            ]
+            self._norms[name] = keras.metrics.Mean(name=f"{name}_memory_norm")
+
+    @property
+    def metrics(self):
+        return [
+            metric
+            for name, means in self._means.items()
+            for metric in (*means, self._norms[name])
+        ]
+
+    def watch(self, results):
+        """Take in one segment's `StreamResults`."""
+        for name, means in self._means.items():
+            values = results.surprises[name]
+            mask = results.masks.get(name)
+            for metric, value in zip(
+                means, ops.split(values, len(means), axis=-1), strict=True
+            ):
+                metric.update_state(
+                    ops.mean(value, axis=-1),
+                    None if mask is None else ops.cast(mask, value.dtype),
+                )
+
+    def finish(self, states):
+        """Take in the states after a sequence's last token."""
+        for name, metric in self._norms.items():
+            metric.update_state(row_norms(memory_entry(states[name])))
+
+
+def row_norms(memory):
+    """`(batch,)`: the norm of each row of nested tensors taken together."""
+    squares = [
+        ops.sum(ops.square(x), axis=tuple(range(1, len(x.shape))))
+        for x in tree.flatten(memory)
+    ]
+    return ops.sqrt(sum(squares))
+
+
+def memory_of(layer):
+    """The memory that a layer is or has, or None."""
+    mixer = mixer_of(layer)
+    return memory_in(mixer) if mixer.has_memory else None

@@ -1,0 +1,122 @@
+"""Which attention gets which memory, and how it is put there."""
+
+import keras
+
+from keras_titans.layers import AttentionWithMemory
+from keras_titans.layers import NeuralMemory
+from keras_titans.layers.attention_and_memory import check_memory
+from keras_titans.layers.stateful_layer import StatefulLayer
+
+# What KerasHub's blocks call their self-attention.
+_ATTENTIONS = ("_self_attention_layer", "self_attention_layer", "attention")
+
+
+def chosen_layers(layers, count):
+    """Indices as numbers from 0 on, in order; all of `count` for None."""
+    if layers is None and count:
+        return list(range(count))
+    if not isinstance(layers, list | tuple | range):
+        layers = [layers]
+    fits = all(
+        isinstance(i, int) and not isinstance(i, bool) and -count <= i < count
+        for i in layers
+    )
+    numbers = sorted(i % count for i in layers) if fits else []
+    if not numbers or len(set(numbers)) != len(numbers):
+        raise ValueError(
+            "Argument `layers` must be one or more different indices of the "
+            f"model's {count} layers with a self-attention, or None for all. "
+            f"Received: layers={layers}."
+        )
+    return numbers
+
+
+def make_memory(pattern, number, attention, width):
+    """The memory beside an attention, unbuilt, of the attention's dtype.
+
+    Args:
+        pattern: A memory whose configuration is used; or a function of the
+            layer's number that returns one; or None for a `NeuralMemory` with
+            as many heads as the attention.
+        number: The layer's index.
+        attention: The attention.
+        width: The width of the sequence.
+    """
+    if pattern is None:
+        heads = _num_heads(attention)
+        pattern = NeuralMemory(heads, head_dim=max(1, width // heads))
+    elif isinstance(pattern, dict):
+        pattern = keras.saving.deserialize_keras_object(pattern)
+    elif callable(pattern) and not isinstance(pattern, keras.layers.Layer):
+        pattern = pattern(number)
+    check_memory(pattern)
+    if pattern.stateful:
+        raise ValueError(
+            "Argument `memory` must keep no state to itself. "
+            "Received: a memory with stateful=True."
+        )
+    assert isinstance(pattern, StatefulLayer)
+    return type(pattern).from_config(
+        {
+            **pattern.get_config(),
+            "name": "memory",
+            "trainable": True,
+            "dtype": _float_policy(attention.dtype_policy),
+        }
+    )
+
+
+def attention_of(block, backbone):
+    """The name of a KerasHub block's attribute that is its self-attention."""
+    for name in _ATTENTIONS:
+        attention = getattr(block, name, None)
+        if isinstance(attention, AttentionWithMemory):
+            raise ValueError(
+                "Argument `backbone` must have no memories yet. Received: "
+                f"'{backbone.name}', whose layer '{block.name}' has one."
+            )
+        if isinstance(attention, keras.layers.Layer):
+            return name
+    raise ValueError(
+        "Argument `backbone` must have `transformer_layers` with a "
+        "self-attention each, as those of GPT-2, Llama, Gemma, Mistral or "
+        f"Qwen, or `layers` must leave the others out. Received: "
+        f"{type(backbone).__name__} with a layer '{block.name}', a "
+        f"{type(block).__name__} without."
+    )
+
+
+def put_layer(block, name, layer):
+    """Set a built layer's attribute to another layer."""
+    tracker = block._tracker
+    tracker.unlock()
+    tracker.untrack(getattr(block, name))
+    setattr(block, name, layer)
+    tracker.lock()
+
+
+def freeze_all_but(model, layers):
+    """Leave only the weights of some of a model's layers to be trained."""
+    for layer in model._flatten_layers(include_self=False):
+        layer.trainable = False
+    for layer in layers:
+        layer.trainable = True
+        layer.attention.trainable = False
+
+
+def _num_heads(attention):
+    for name in ("num_query_heads", "num_heads"):
+        heads = getattr(attention, name, None)
+        if isinstance(heads, int):
+            return heads
+    return 1
+
+
+def _float_policy(policy):
+    """The policy itself, or what a quantised one computes in."""
+    policy = getattr(policy, "default_policy", policy)  # of a map by layer
+    if getattr(policy, "quantization_mode", None) is None:
+        return policy
+    if policy.compute_dtype == policy.variable_dtype:
+        return policy.compute_dtype
+    return f"mixed_{policy.compute_dtype}"

@@ -1,0 +1,208 @@
+"""Training on sequences that are longer than what fits."""
+
+import keras
+from keras import ops
+from keras import tree
+
+from keras_titans.backend.training import SteppedModel
+from keras_titans.layers.watching import WITH_GATES
+from keras_titans.models.memory_metrics import MemoryMetrics
+from keras_titans.models.model_stream import ModelStream
+from keras_titans.models.segment_cut import SegmentCut
+from keras_titans.models.segmented_step import SegmentedStep
+from keras_titans.models.stateful_calls import model_inputs
+from keras_titans.ops.segments import Segments
+from keras_titans.validation import check_positive_integer
+
+
+@keras.saving.register_keras_serializable("keras_titans")
+class SegmentedTrainer(SteppedModel):
+    """Trains a model on long sequences, a segment at a time.
+
+    The memories' states are carried on from segment to segment, from the
+    sequence's start to its end. The gradient goes back through them for
+    `segments_per_gradient` segments and no further. A segment's activations
+    are made, used and dropped, so memory does not grow with the sequence.
+
+    The trainer is compiled and fitted like the model itself. It is the
+    model's own weights that it trains, so afterwards `trainer.model` is used
+    and saved like any other. `evaluate` and `predict` go by segments too.
+
+    Losses and metrics are those of whole sequences. Where the truncation is
+    off, so are the gradients. Losses that layers add (`add_loss`) count as
+    means over tokens.
+
+    Args:
+        model: A functional or sequential model of sequences that
+            `StreamingModel` takes, with outputs for each token. All of it
+            but this package's layers must work on each token alone.
+        segment_length: Tokens of a segment. The sequence's length need not
+            be a multiple.
+        segments_per_gradient: Segments that a gradient goes back through. A
+            group of so many segments is run twice, but for its last segment.
+        accumulate: Whether the gradients of all groups of a sequence are put
+            together, for one step of the optimizer with each batch. If not,
+            there is a step after each group, with the mean loss over the
+            group.
+        monitor: Whether the logs tell of each memory: its mean surprise, its
+            mean gates, and its norm after the last token.
+        **kwargs: `name` and so on, for `keras.Model`.
+
+    Call arguments:
+        inputs: The model's inputs.
+        training: Whether the call is one of training.
+
+    Returns:
+        The model's outputs, of whole sequences.
+
+    Example:
+
+    ```python
+    import keras
+    import numpy as np
+    import keras_titans
+
+    tokens = keras.Input((None,), dtype="int32")
+    x = keras.layers.Embedding(100, 32)(tokens)
+    x = keras_titans.layers.TitansBlock("MAG", 64, num_heads=2)(x)
+    model = keras.Model(tokens, keras.layers.Dense(100)(x))
+
+    trainer = keras_titans.models.SegmentedTrainer(
+        model, segment_length=64, segments_per_gradient=2
+    )
+    trainer.compile(
+        "adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    )
+    text = np.random.randint(0, 100, (2, 1001))
+    trainer.fit(text[:, :-1], text[:, 1:], batch_size=2)
+    ```
+
+    References:
+        - [Titans: Learning to Memorize at Test Time](
+            https://arxiv.org/abs/2501.00663)
+        - [An efficient gradient-based algorithm for on-line training of
+            recurrent network trajectories](
+            https://doi.org/10.1162/neco.1990.2.4.490): truncated
+            backpropagation through time
+    """
+
+    def __init__(
+        self,
+        model,
+        segment_length,
+        segments_per_gradient=1,
+        accumulate=True,
+        monitor=False,
+        **kwargs,
+    ):
+        check_positive_integer("segment_length", segment_length)
+        check_positive_integer("segments_per_gradient", segments_per_gradient)
+        stream = ModelStream(model, WITH_GATES if monitor else False)
+        super().__init__(**kwargs)
+        self.model = model
+        self.segment_length = segment_length
+        self.segments_per_gradient = segments_per_gradient
+        self.accumulate = accumulate
+        self.monitor = monitor
+        self.stream = stream
+        self.memory_monitor = MemoryMetrics(stream if monitor else None)
+        self.memory_metrics = self.memory_monitor.metrics
+        self.output_names = getattr(model, "output_names", None)
+        self.built = True
+
+    def call(self, inputs, training=None):
+        return self.model(inputs, training=training)
+
+    def train_on_values(self, values, x, y, sample_weight):
+        step, cut = self._step(), self._cut(x, y, sample_weight)
+        values, loss, states = step.train(values, cut)
+        return self._told(values, loss, cut, states)
+
+    def test_on_values(self, values, x, y, sample_weight):
+        step, cut = self._step(), self._cut(x, y, sample_weight)
+        values, loss, states = step.test(values, cut)
+        return self._told(values, loss, cut, states)
+
+    def predict_on_values(self, values, x):
+        cut = self._cut(x)
+        segments = Segments(cut.length, self.segment_length)
+        return self._step().predict(values, cut, segments)
+
+    def watch(self, results):
+        """Update the metrics that tell of one segment."""
+        self.memory_monitor.watch(results)
+
+    def _step(self):
+        return SegmentedStep(self, self.stream, loss_reduction(self.loss))
+
+    def _cut(self, x, y=None, sample_weight=None):
+        x = tree.flatten(model_inputs(self.model, x))
+        x, y, sample_weight = tree.map_structure(
+            lambda v: None if v is None else ops.convert_to_tensor(v),
+            (x, y, sample_weight),
+        )
+        return SegmentCut(
+            x,
+            self.stream.is_sequence,
+            y,
+            sample_weight,
+            self.segment_length,
+            self.segments_per_gradient,
+        )
+
+    def _told(self, values, loss, cut, states):
+        """The values with the loss and the states in the metrics."""
+        tracker = next(m for m in self.metrics if m.name == "loss")
+        variables = self.metrics_variables
+        mapping = list(zip(variables, values.metrics, strict=True))
+        with keras.StatelessScope(state_mapping=mapping) as scope:
+            tracker.update_state(loss, sample_weight=cut.rows)
+            self.memory_monitor.finish(states)
+        metrics = [
+            old if (new := scope.get_current_value(v)) is None else new
+            for v, old in zip(variables, values.metrics, strict=True)
+        ]
+        return values._replace(metrics=metrics)
+
+    def get_config(self):
+        return {
+            "name": self.name,
+            "model": keras.saving.serialize_keras_object(self.model),
+            "segment_length": self.segment_length,
+            "segments_per_gradient": self.segments_per_gradient,
+            "accumulate": self.accumulate,
+            "monitor": self.monitor,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        model = keras.saving.deserialize_keras_object(config["model"])
+        return cls(**{**config, "model": model})
+
+
+def loss_reduction(loss):
+    """How the losses of `compile` are put together: the same for each."""
+    names = {
+        "sum_over_batch_size": "mean",
+        "auto": "mean",
+        "mean": "mean",
+        "sum": "sum",
+        "mean_with_sample_weight": "mean_with_sample_weight",
+    }
+    found = {
+        getattr(x, "reduction", "mean")
+        for x in tree.flatten(loss)
+        if x is not None
+    }
+    if not found <= set(names):
+        raise ValueError(
+            "A loss must be reduced to a number, by one of the reductions "
+            f"{', '.join(map(repr, names))}. Received: reduction {found}."
+        )
+    found = {names[x] for x in found}
+    if len(found) > 1:
+        raise ValueError(
+            "The losses of all outputs must have the same reduction. "
+            f"Received: {sorted(found)}."
+        )
+    return found.pop() if found else "mean"

@@ -1,0 +1,214 @@
+"""A Titans language model, to KerasHub's contract."""
+
+import keras
+import keras_hub
+from keras import ops
+
+from keras_titans import backend
+from keras_titans.models.continuation import continued
+from keras_titans.models.continuation import prompts_of
+from keras_titans.models.continuation import token_at
+from keras_titans.models.memory_keeper import MemoryKeeper
+from keras_titans.models.titans_backbone import TitansBackbone
+from keras_titans.models.titans_causal_lm_preprocessor import (
+    TitansCausalLMPreprocessor,
+)
+from keras_titans.ops.alignment import pad_tokens
+from keras_titans.validation import check_choice
+
+
+@keras.saving.register_keras_serializable("keras_titans")
+class TitansCausalLM(MemoryKeeper, keras_hub.models.CausalLM):
+    """A language model that goes on memorising while it reads and writes.
+
+    What `generate` carries from token to token is the blocks' state, of one
+    size whatever the prompt's length. A prompt is read `prefill_length` tokens
+    at a time, so that nothing but its ids grows with it either.
+
+    What `memorize` reads, and `generate` where it is told to, is kept: it is
+    what `generate` starts from. `get_memory`, `set_memory`, `save_memory`,
+    `load_memory` and `reset_memory` see to it.
+
+    Args:
+        backbone: A `TitansBackbone`.
+        preprocessor: A `TitansCausalLMPreprocessor`, or None for a model of
+            token ids.
+        **kwargs: As `keras_hub.models.CausalLM`.
+
+    Attributes:
+        prefill_length: Tokens of a prompt that are read at once. Larger
+            pieces are faster up to a point, and take more memory.
+
+    Example:
+
+    ```python
+    import keras_hub
+    from keras_titans.models import TitansBackbone
+    from keras_titans.models import TitansByteTokenizer
+    from keras_titans.models import TitansCausalLM
+    from keras_titans.models import TitansCausalLMPreprocessor
+
+    tokenizer = TitansByteTokenizer()
+    model = TitansCausalLM(
+        TitansBackbone(
+            vocabulary_size=tokenizer.vocabulary_size(),
+            num_layers=1,
+            num_heads=2,
+            hidden_dim=16,
+            intermediate_dim=32,
+            window_size=8,
+            chunk_size=4,
+        ),
+        TitansCausalLMPreprocessor(tokenizer, sequence_length=24),
+    )
+    model.compile(optimizer="adam", sampler="greedy")
+    model.fit(["To be, or not to be", "that is the question"], verbose=0)
+    text = model.generate("To be", max_length=12)
+    ```
+
+    References:
+        - [Titans: Learning to Memorize at Test Time](
+            https://arxiv.org/abs/2501.00663)
+    """
+
+    backbone_cls = TitansBackbone
+    preprocessor_cls = TitansCausalLMPreprocessor
+    prefill_length = 512
+
+    def __init__(self, backbone, preprocessor=None, **kwargs):
+        self.backbone = backbone
+        self.preprocessor = preprocessor
+        inputs = backbone.input
+        outputs = backbone.token_embedding(backbone(inputs), reverse=True)
+        super().__init__(inputs=inputs, outputs=outputs, **kwargs)
+
+    def call_with_cache(self, token_ids, cache):
+        """Read tokens from a state on.
+
+        Args:
+            token_ids: `(batch, length)`.
+            cache: A state of the backbone's blocks.
+
+        Returns:
+            The logits `(batch, length, vocabulary_size)`, the hidden states
+            `(batch, length, hidden_dim)`, and the state after.
+        """
+        hidden, cache = self.backbone.stream(token_ids, cache, training=False)
+        logits = self.backbone.token_embedding(hidden, reverse=True)
+        return logits, hidden, cache
+
+    def generate_step(self, inputs, stop_token_ids=None):
+        """Continue a batch of prompts. What `generate` compiles and calls.
+
+        Args:
+            inputs: A dictionary: `"token_ids"` and `"padding_mask"`,
+                `(batch, length)`, prompts of one or more tokens at the front;
+                and, optionally, `"memory"`, the blocks' state to start from,
+                as `TitansBackbone.stream` returns it, with the prompts' rows.
+            stop_token_ids: Ids of which one ends a row; None for none.
+
+        Returns:
+            A dictionary of `"token_ids"` and `"padding_mask"`.
+        """
+        token_ids, padding_mask, index = prompts_of(inputs)
+        state = inputs.get("memory")
+        if state is None:
+            state = self.backbone.get_initial_state(ops.shape(token_ids)[0])
+        state, hidden = self._prefill(token_ids, state, index - 1)
+        return continued(
+            self,
+            lambda token, state, _: self.call_with_cache(token, state),
+            token_ids,
+            padding_mask,
+            state,
+            index,
+            hidden,
+            stop_token_ids,
+        )
+
+    def _prefill(self, token_ids, state, count):
+        """Read the first `count` tokens of all rows, piece by piece.
+
+        They are those before the token that the sampler begins with: what is
+        written into a memory twice is not what was written once.
+
+        Returns:
+            The state; and the hidden states of the first `count + 1` tokens,
+            or None if the sampler takes none.
+        """
+        rows, length = ops.shape(token_ids)
+        size = min(length, self.prefill_length)
+        padded = pad_tokens(token_ids, -(-length // size) * size)
+        keeps = isinstance(self.sampler, keras_hub.samplers.ContrastiveSampler)
+        hidden = ()
+        if keeps:
+            hidden = ops.zeros(
+                (*ops.shape(padded), self.backbone.hidden_dim),
+                self.backbone.compute_dtype,
+            )
+
+        def read(i, carry):
+            state, hidden = carry
+            start = i * size
+            place = start + ops.arange(size, dtype="int32")[None, :]
+            piece = ops.slice(padded, (0, start), (rows, size))
+            real = ops.broadcast_to(place < count, (rows, size))
+            here, state = self.backbone.stream(
+                piece, state, real, training=False
+            )
+            if keeps:
+                hidden = ops.slice_update(hidden, (0, start, 0), here)
+            return state, hidden
+
+        pieces = (count + size - 1) // size
+        state, hidden = backend.repeat(read, (state, hidden), pieces)
+        if not keeps:
+            return state, None
+        last = token_at(token_ids, count)
+        _, here, _ = self.call_with_cache(last, state)
+        hidden = ops.slice_update(hidden, (0, count, 0), here)
+        return state, hidden[:, :length]
+
+    def score(
+        self,
+        token_ids,
+        padding_mask=None,
+        scoring_mode="logits",
+        layer_intercept_fn=None,
+        target_ids=None,
+    ):
+        """Logits or losses of given tokens.
+
+        Args:
+            token_ids: `(batch, length)`.
+            padding_mask: `(batch, length)`. All tokens are real by default.
+            scoring_mode: `"logits"` or `"loss"`.
+            layer_intercept_fn: A function of the activations and a block's
+                number, or -1 for the embeddings, to what takes their place.
+            target_ids: `(batch, length)`: what the loss is of.
+
+        Returns:
+            `(batch, length, vocabulary_size)`, or `(batch, length)` for
+            losses.
+        """
+        check_choice("scoring_mode", scoring_mode, ("logits", "loss"))
+        if scoring_mode == "loss" and target_ids is None:
+            raise ValueError(
+                "Argument `target_ids` must be given with "
+                "scoring_mode='loss'. Received: target_ids=None."
+            )
+        mask = None
+        if padding_mask is not None:
+            mask = ops.cast(padding_mask, "bool")
+        intercept = layer_intercept_fn or (lambda x, i: x)
+        backbone = self.backbone
+        x = intercept(backbone.token_embedding(token_ids), -1)
+        for i, block in enumerate(backbone.transformer_layers):
+            x = intercept(block(x, mask=mask), i)
+        x = backbone.layer_norm(x)
+        logits = backbone.token_embedding(x, reverse=True)
+        if scoring_mode == "logits":
+            return logits
+        return ops.sparse_categorical_crossentropy(
+            target_ids, logits, from_logits=True
+        )

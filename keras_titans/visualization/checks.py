@@ -1,0 +1,45 @@
+"""Errors for arrays that do not fit each other."""
+
+import numpy as np
+from keras import ops
+
+
+def as_array(name, values, dimensions):
+    """NumPy's, of numbers, if there are so many dimensions."""
+    if ops.is_tensor(values):
+        values = ops.convert_to_numpy(values)
+    values = np.asarray(values, dtype="float64")
+    if values.ndim != dimensions or not values.size:
+        axes = {1: "one axis", 2: "two axes"}[dimensions]
+        raise ValueError(
+            f"Argument `{name}` must have {axes} and at least one entry. "
+            f"Received: shape {values.shape}."
+        )
+    return values
+
+
+def check_lengths(**counts):
+    """Raise a ValueError if two arguments have not as many entries."""
+    (one, first), (other, second) = counts.items()
+    if first != second:
+        raise ValueError(
+            f"Arguments `{one}` and `{other}` must fit each other, entry by "
+            f"entry. Received: {first} in `{one}`, {second} in `{other}`."
+        )
+
+
+def check_texts(name, texts):
+    """A list of strings."""
+    if isinstance(texts, str):
+        raise ValueError(
+            f"Argument `{name}` must be a list of strings. "
+            f"Received: the string {texts[:40]!r}."
+        )
+    texts = list(texts)
+    for text in texts:
+        if not isinstance(text, str):
+            raise ValueError(
+                f"Argument `{name}` must be a list of strings. "
+                f"Received: {text!r} among them."
+            )
+    return texts

@@ -1,0 +1,99 @@
+"""Stories in prose: all there, in order, and of one half only."""
+
+import re
+
+import numpy as np
+import pytest
+
+from benchmarks.tasks import world
+from benchmarks.tasks.prose import Prose
+from benchmarks.tasks.stories import Stories
+from benchmarks.tasks.stories import is_held_out
+from benchmarks.tasks.tokens import Bytes
+from tests.benchmarks.tasks.checks import clueless
+from tests.benchmarks.tasks.checks import judged
+from tests.benchmarks.tasks.checks import perfect
+from tests.benchmarks.tasks.checks import take
+from tests.benchmarks.tasks.world_test import answer
+
+PROSE = Prose(
+    ("We train on this. It is old. " * 100,),
+    ("You are judged by that. It is new! " * 200,),
+)
+KINDS = {
+    way.format(person="X", thing="Y"): kind
+    for kind, ways in world.WAYS_TO_TELL.items()
+    for way in ways
+}
+TOLD = re.compile(
+    "|".join(
+        re.escape(way).replace("X", r"([A-Z][a-z]+)").replace("Y", r"([a-z]+)")
+        for way in KINDS
+    )
+)
+
+
+def read(inputs, targets, weight):
+    """The sentences of a story, its events, question, answer and the rest."""
+    text = Bytes().decode([*inputs, targets[-1]])
+    body, question, end = text.split("\n")
+    told = [match.group() for match in TOLD.finditer(body)]
+    events = []
+    for match in TOLD.finditer(body):
+        person, thing = filter(None, match.groups())
+        way = match.group().replace(person, "X").replace(thing, "Y")
+        events.append(world.Event(KINDS[way], person, thing))
+    assert end.startswith("In the ")
+    assert Bytes().decode(targets[weight == 1]) == end.removeprefix("In the")
+    return told, events, question, end.removeprefix("In the "), body
+
+
+@pytest.mark.parametrize("num_facts", [1, 2, 3])
+def test_the_answer_follows_from_the_story(num_facts):
+    task = Stories(600, num_facts, prose=PROSE)
+    training = take(task.training(0, 10), 1)
+    held_out = list(task.cases(1200, count=10))
+    for batch in [*training, *held_out]:
+        for row in zip(*batch[:3]):
+            told, events, question, said, body = read(*row)
+            assert len(events) == 10
+            assert answer(question, events) == said
+            assert is_held_out(told) == (len(row[0]) == 1200)
+            assert ("You are" in body) == (len(row[0]) == 1200)
+            assert ("We train" in body) == (len(row[0]) == 600)
+
+
+def test_distance_is_to_the_first_fact_that_is_needed():
+    task = Stories(400, 1, sentences=2, prose=PROSE)
+    seen = set()
+    for batch in task.cases(800, count=30):
+        told, events, question, said, body = read(*(a[0] for a in batch[:3]))
+        person = question.removeprefix("Where is ").removesuffix("?")
+        needed = max(i for i, e in enumerate(events) if e.person == person)
+        if events[needed].kind != "move":
+            continue
+        start = body.rindex(told[needed]) - 1  # a blank is before it
+        distance = 801 - len(said) - 1 - start
+        assert batch.about["distance"][0] <= distance
+        assert distance < 2 * batch.about["distance"][0]
+        seen.add(int(batch.about["distance"][0]))
+    assert len(seen) > 2
+
+
+def test_score():
+    task = Stories(600, 2, prose=PROSE, text_weight=0.5)
+    score = judged(task, perfect, count=8)
+    assert score["exact_match"] == 1
+    assert set(score["exact_match_by_distance"].values()) == {1.0}
+    assert judged(task, clueless, count=8)["exact_match"] == 0
+    (batch,) = take(task.training(0, 4), 1)
+    assert set(np.unique(batch.weight)) == {0.5, 1.0}
+
+
+def test_wrong_arguments_are_named():
+    with pytest.raises(ValueError, match="`num_facts` must be one of"):
+        Stories(600, 4, prose=PROSE)
+    with pytest.raises(ValueError, match="`sentences` must be"):
+        Stories(600, 3, sentences=3, prose=PROSE)
+    with pytest.raises(ValueError, match="`length` must be at least"):
+        next(Stories(100, 1, prose=PROSE).training(0, 1))
