@@ -1,6 +1,9 @@
 """What every test process needs before Keras is imported."""
 
 import os
+import pathlib
+import zlib
+from collections import defaultdict
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -45,3 +48,35 @@ def pytest_fixture_setup(fixturedef):
     """And in what several tests share, which is made before the above."""
     if fixturedef.scope != "function":
         keras.utils.set_random_seed(0)
+
+
+ROOT = pathlib.Path(__file__).parent
+# Where a test is a trace and a compilation, minutes of them on TensorFlow.
+TRACED = [
+    ROOT / "tests/layers",
+    ROOT / "tests/models",
+    ROOT / "integration_tests",
+]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """What takes long on one engine is `slow` there, and runs on the others.
+
+    So is every case but one of what is traced, on TensorFlow. Which one is
+    drawn from the test's name, so that all mixers and modes have their turn.
+    """
+    backend = keras.backend.backend()
+    cases = defaultdict(list)
+    for item in items:
+        if any(backend in mark.args for mark in item.iter_markers("slow_on")):
+            item.add_marker(pytest.mark.slow)
+        elif hasattr(item, "callspec") and any(
+            folder in item.path.parents for folder in TRACED
+        ):
+            cases[item.path, item.originalname].append(item)
+    if backend == "tensorflow":
+        for (_, name), group in cases.items():
+            kept = zlib.crc32(name.encode()) % len(group)
+            for item in group[:kept] + group[kept + 1 :]:
+                item.add_marker(pytest.mark.slow)

@@ -6,9 +6,12 @@ import re
 import subprocess
 import sys
 
+import pytest
+
 README = pathlib.Path(__file__).parents[1] / "README.md"
 
 
+@pytest.mark.slow_on("tensorflow")
 def test_python_blocks_run(tmp_path):
     blocks = re.findall(
         r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL

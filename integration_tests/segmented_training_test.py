@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
 EPOCHS = 4
@@ -25,6 +26,7 @@ import numpy as np
 from keras import layers
 
 import keras_titans
+import pytest
 
 folder, epochs, die = pathlib.Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 keras.utils.set_random_seed(3)
@@ -105,6 +107,7 @@ def logs(folder):
     return [json.loads(line) for line in lines]
 
 
+@pytest.mark.slow_on("tensorflow")
 def test_killed_in_the_middle_of_fit(tmp_path):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     result = train(whole)

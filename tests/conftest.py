@@ -9,7 +9,7 @@ from tests.helpers import compiled
 
 @pytest.fixture(autouse=True, scope="module")
 def quick_to_compile():
-    """Compiling is what takes the time of these tests on JAX."""
+    """Compiling is what takes the time of these tests; what is, is let go."""
     if keras.backend.backend() == "jax":
         import jax
 
@@ -18,6 +18,14 @@ def quick_to_compile():
         jax.config.update("jax_disable_most_optimizations", False)
         # Thousands of small programs would take gigabytes.
         jax.clear_caches()
+    elif keras.backend.backend() == "tensorflow":
+        yield
+        # TensorFlow keeps the graph around every custom gradient, silu's too.
+        from tensorflow.python.framework import ops
+
+        registry = ops.gradient_registry._registry
+        for name in [n for n in registry if n.startswith("CustomGradient")]:
+            del registry[name]
     else:
         yield
 

@@ -35,7 +35,15 @@ def examples(thing):
     return [textwrap.dedent(block) for block in blocks]
 
 
-@pytest.mark.parametrize("name", PUBLIC)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow_on("tensorflow"))
+        if name.startswith(("models.", "callbacks."))
+        else name
+        for name in PUBLIC
+    ],
+)
 def test_examples_run(name):
     found = examples(PUBLIC[name])
     assert found, f"{name} shows no example"

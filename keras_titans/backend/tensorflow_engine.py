@@ -33,6 +33,8 @@ def scan(step, carry, xs, shared=(), remat=True):
 
 
 def _loop(step, carry, xs, shared, keep_starts=False):
+    if tf.executing_eagerly() and tree.flatten(xs)[0].shape[0]:
+        return _eager_loop(step, carry, xs, shared, keep_starts)
     columns, count = _columns(xs)
     y_spec = _y_spec(step, carry, xs, shared)
     ys = _empty_columns(y_spec, count)
@@ -54,6 +56,22 @@ def _loop(step, carry, xs, shared, keep_starts=False):
     )
     ys = tree.pack_sequence_as(y_spec, [column.stack() for column in ys])
     return last, ys, starts
+
+
+def _eager_loop(step, carry, xs, shared, keep_starts):
+    """Traces nothing: TensorFlow keeps a custom gradient's graph for ever."""
+    stack = lambda columns: tree.map_structure(
+        lambda *column: tf.stack(column), *columns
+    )
+    starts, ys = [], []
+    for i in range(tree.flatten(xs)[0].shape[0]):
+        if keep_starts:
+            starts.append(carry)
+        x = tree.map_structure(lambda column, i=i: column[i], xs)
+        carry, y = step(carry, x, shared)
+        ys.append(y)
+    starts = _columns(stack(starts))[0] if keep_starts else ()
+    return carry, stack(ys), starts
 
 
 def _reverse_loop(step, starts, xs, shared, d_last, d_ys):

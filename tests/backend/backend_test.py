@@ -1,5 +1,7 @@
 """The scan against a Python loop; the inner gradient and its own gradient."""
 
+import gc
+
 import keras
 import numpy as np
 import pytest
@@ -209,3 +211,22 @@ def test_vjp_inside_a_scan_can_be_differentiated(run_mode, remat):
         ]
         slope = (ends[0] - ends[1]) / 2.0
         assert abs(slope - np.sum(to_numpy(g) * by)) < 1e-10
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="TensorFlow's own"
+)
+def test_an_eager_loop_leaves_no_graph_behind():
+    """TensorFlow never frees the graph of a custom gradient, as silu's."""
+    from tensorflow.python.framework.func_graph import FuncGraph
+
+    def graphs():
+        gc.collect()
+        return sum(isinstance(found, FuncGraph) for found in gc.get_objects())
+
+    before = graphs()
+    active = lambda carry, x, shared: step(
+        {"a": ops.silu(carry["a"]), "b": carry["b"]}, x, shared
+    )
+    backend.scan(active, *map(tensors, (CARRY, XS, SHARED)))
+    assert graphs() == before

@@ -216,6 +216,7 @@ def test_each_look_starts_afresh():
     assert len(seen) == 3 and len(set(seen)) == 1
 
 
+@pytest.mark.slow_on("tensorflow")
 def test_a_subclassed_model_is_watched():
     model = compiled_model(Subclassed())
     monitor = MemoryMonitor(text(1), frequency=2, logs="layers")

@@ -75,6 +75,7 @@ def test_dropout_in_training_only():
     assert np.abs(dropped - to_numpy(layer(X))).max() > 1e-3
 
 
+@pytest.mark.slow_on("tensorflow")
 def test_a_language_model_learns_and_is_saved(tmp_path):
     tokens = keras.Input((None,), dtype="int32")
     x = keras.layers.Embedding(7, WIDTH, mask_zero=True)(tokens)

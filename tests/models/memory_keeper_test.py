@@ -161,6 +161,7 @@ def test_nothing_else_keeps_or_uses_it(of_ids):
     same(of_ids.get_memory().state, before.state)
 
 
+@pytest.mark.slow_on("tensorflow")
 def test_texts(of_text):
     fresh = of_text.generate("ab", max_length=12)
     of_text.memorize("the cat sat")

@@ -105,6 +105,7 @@ def test_pieces_equal_the_whole(cuts):
     close(have, model(TOKENS), 1e-4)
 
 
+@pytest.mark.slow_on("tensorflow")
 def test_masked_pieces_equal_the_masked_whole():
     model = decoder(mask_zero=True)
     tokens = TOKENS.copy()

@@ -149,6 +149,7 @@ def test_every_sampler_can_be_greedy(model, greedy, sampler):
     assert have["padding_mask"].all()
 
 
+@pytest.mark.slow_on("tensorflow")
 def test_beams_find_what_is_likelier(model, greedy):
     ids, mask = greedy
     model.compile(sampler=samplers.BeamSampler(num_beams=4))
@@ -277,6 +278,7 @@ def test_lora_trains_queries_and_values_alone():
     same([v.value for v in model.non_trainable_weights], start)
 
 
+@pytest.mark.slow_on("tensorflow")
 def test_int8_says_nearly_the_same(tmp_path):
     tokenizer = TitansByteTokenizer()
     model = make(

@@ -89,6 +89,7 @@ def early_words(count, seed):
     return inputs(ids, np.ones_like(ids)), label
 
 
+@pytest.mark.slow_on("tensorflow")
 def test_the_first_words_decide_at_the_end():
     keras.utils.set_random_seed(0)
     mixers = ["MAG", "LMM"]
