@@ -55,6 +55,7 @@ ROOT = pathlib.Path(__file__).parent
 TRACED = [
     ROOT / "tests/layers",
     ROOT / "tests/models",
+    ROOT / "tests/callbacks",
     ROOT / "integration_tests",
 ]
 

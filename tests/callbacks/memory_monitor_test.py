@@ -145,6 +145,7 @@ def test_tells_what_the_layer_returns(model):
     check_against_the_layer(model, text(2))
 
 
+@pytest.mark.slow_on("tensorflow")
 def test_padding_does_not_count():
     sample = text(2)
     sample[0, 7:] = 0
@@ -153,6 +154,7 @@ def test_padding_does_not_count():
     check_against_the_layer(model, sample, sample > 0)
 
 
+@pytest.mark.slow_on("tensorflow")
 def test_means_over_memories_and_the_names_of_calls():
     layer = memory(name="twice")
     model = functional(layer, layer)
@@ -189,6 +191,7 @@ def test_training_is_as_without(jit):
     np.testing.assert_array_equal(*losses)
 
 
+@pytest.mark.slow_on("tensorflow")
 def test_a_state_that_is_kept_is_left_alone():
     states = []
     for watched in (False, True):
@@ -202,6 +205,7 @@ def test_a_state_that_is_kept_is_left_alone():
     np.testing.assert_array_equal(*states)
 
 
+@pytest.mark.slow_on("tensorflow")
 def test_each_look_starts_afresh():
     """Where nothing is learned, all looks are alike."""
     model = functional(memory(stateful=True), batch_size=2)
@@ -226,6 +230,7 @@ def test_a_subclassed_model_is_watched():
     assert not any("memory_surprise" in name for name in history)
 
 
+@pytest.mark.slow_on("tensorflow")
 def test_slots_and_other_memories_side_by_side():
     model = functional(SlotMemory(2, num_slots=4, name="slots"), memory())
     history = fit(model, MemoryMonitor(text(1), frequency=2)).history
@@ -242,6 +247,7 @@ def test_a_segmented_trainer_is_watched():
     assert "one_surprise" in fit(trainer, monitor).history
 
 
+@pytest.mark.slow_on("tensorflow")
 def test_when_it_looks(model):
     looks = []
     start = int(model.optimizer.iterations)  # where the curves go on
@@ -308,6 +314,7 @@ def test_event_files_hold_what_the_logs_do(model, tmp_path):
         assert images[0].encoded_image_string.startswith(b"\x89PNG")
 
 
+@pytest.mark.slow_on("tensorflow")
 def test_images_at_the_end_of_epochs(model, tmp_path):
     start = int(model.optimizer.iterations)
     monitor = MemoryMonitor(text(1), tmp_path, "epoch", "epoch")
@@ -381,6 +388,7 @@ def test_bad_arguments_are_refused(arguments, message):
         MemoryMonitor(**{"sample": text(1), **arguments})
 
 
+@pytest.mark.slow_on("tensorflow")
 def test_a_language_model_is_watched_by_its_text(tmp_path):
     """Its tokens are strings again, and padding is left out."""
     import keras_titans

@@ -68,6 +68,7 @@ def test_begins_as_the_backbone_which_stays_as_it_is(family):
     assert trained == [w.path for w in backbone.trainable_variables]
 
 
+@pytest.mark.slow_on("tensorflow")
 @pytest.mark.parametrize("family", ["gpt2", "gemma"])
 def test_padding_changes_nothing(family):
     grafted = add_memory(tiny(family), memory(), freeze=False)
@@ -111,6 +112,7 @@ def test_only_memories_and_gates_are_trained():
         assert any(part in path for path in have), part
 
 
+@pytest.mark.slow_on("tensorflow")
 def test_lora_is_trained_too():
     backbone = randomized(tiny("llama"), scale=0.1)
     wanted = predict(backbone)
@@ -291,6 +293,7 @@ def test_functional_layers_are_chosen():
     assert len(grafted.trainable_variables) > len(model.trainable_variables)
 
 
+@pytest.mark.slow_on("tensorflow")
 def test_a_compiled_model_is_compiled_for_what_is_trained():
     model = functional()
     model.compile("adam", "mse")

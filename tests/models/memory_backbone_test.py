@@ -120,6 +120,7 @@ def test_lora_leaves_the_memories_alone(tmp_path):
     same(run(backbone), wanted)
 
 
+@pytest.mark.slow_on("tensorflow")
 def test_a_quantized_backbone_gets_memories_of_floats():
     backbone = randomized(tiny("gpt2"), scale=0.1)
     backbone.quantize("int8")

@@ -66,6 +66,7 @@ def test_each_steps_logits_are_those_of_recomputing(family):
         close(have, wanted[:, first:], 1e-4)
 
 
+@pytest.mark.slow_on("tensorflow")
 def test_one_layer_with_a_memory_and_one_without():
     model, _ = make("gpt2", layers=[1])
     wanted = recomputed(model)
@@ -99,6 +100,7 @@ def test_a_cache_without_a_memorys_state_is_refused():
         plain.generate(inputs(IDS, mask_of(4, 4)), stop_token_ids=None)
 
 
+@pytest.mark.slow_on("tensorflow")
 def test_greedy_generation_takes_what_is_likeliest():
     model, _ = make("gpt2")
     model.compile(sampler="greedy")
@@ -113,6 +115,7 @@ def test_greedy_generation_takes_what_is_likeliest():
     assert have["padding_mask"].all()
 
 
+@pytest.mark.slow_on("tensorflow")
 @pytest.mark.parametrize("sampler", ["beam", "contrastive"])
 def test_other_samplers_take_the_cache(sampler):
     """Each leaf has its rows in front: beams multiply and pick them."""
@@ -126,6 +129,7 @@ def test_other_samplers_take_the_cache(sampler):
     assert have["token_ids"].max() < VOCABULARY
 
 
+@pytest.mark.slow_on("tensorflow")
 def test_contrastive_search_sees_the_prompts_hidden_states():
     model, _ = make("llama")
     run = traced(lambda ids, mask: model.backbone(inputs(ids, mask)))
@@ -138,6 +142,7 @@ def test_contrastive_search_sees_the_prompts_hidden_states():
         close(have[:, :length], wanted[:, :length], 1e-4)
 
 
+@pytest.mark.slow_on("tensorflow")
 def test_stops_at_a_stop_token():
     model, _ = make("gpt2")
     model.compile(sampler="greedy")
@@ -151,6 +156,7 @@ def test_stops_at_a_stop_token():
             assert row[: end + 1].all() and not row[end + 1 :].any()
 
 
+@pytest.mark.slow_on("tensorflow")
 @pytest.mark.parametrize("family", ["gpt2", "llama"])
 def test_score_is_the_models(family):
     model, _ = make(family)

@@ -89,6 +89,7 @@ def test_it_is_the_state_after_the_whole(of_ids):
     close(of_ids.get_memory().state, whole, 1e-5)
 
 
+@pytest.mark.slow_on("tensorflow")
 def test_rows_of_any_lengths(of_ids):
     of_ids.memorize([IDS[0, :40].tolist(), IDS[1, :9].tolist()])
     both = of_ids.get_memory()

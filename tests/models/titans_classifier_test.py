@@ -133,6 +133,7 @@ def test_strings_and_presets(tmp_path):
     same(loaded.get_weights(), model.get_weights())
 
 
+@pytest.mark.slow_on("tensorflow")
 def test_other_classes_on_the_same_backbone(tmp_path):
     model = of_texts()
     model.backbone.save_to_preset(tmp_path / "preset")

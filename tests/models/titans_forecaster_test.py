@@ -85,6 +85,7 @@ def season(count, length, seed):
     return series[:, :length], series[:, length:]
 
 
+@pytest.mark.slow_on("tensorflow")
 def test_a_long_season_is_learned():
     keras.utils.set_random_seed(1)
     model = forecaster(mixers="LMM", num_layers=1, linear_window=96)
