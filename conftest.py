@@ -51,7 +51,7 @@ def pytest_fixture_setup(fixturedef):
 
 
 ROOT = pathlib.Path(__file__).parent
-# Where a test is a trace and a compilation, minutes of them on TensorFlow.
+# Where most of a test is its trace and its compilation, for minutes in all.
 TRACED = [
     ROOT / "tests/layers",
     ROOT / "tests/models",
@@ -64,8 +64,9 @@ TRACED = [
 def pytest_collection_modifyitems(items):
     """What takes long on one engine is `slow` there, and runs on the others.
 
-    So is every case but one of what is traced, on TensorFlow. Which one is
-    drawn from the test's name, so that all mixers and modes have their turn.
+    Of what is traced, PyTorch runs all cases of a test, the engines that
+    compile run one each. Which one is drawn from the names of both, so that
+    all mixers and modes have their turn.
     """
     backend = keras.backend.backend()
     cases = defaultdict(list)
@@ -76,8 +77,8 @@ def pytest_collection_modifyitems(items):
             folder in item.path.parents for folder in TRACED
         ):
             cases[item.path, item.originalname].append(item)
-    if backend == "tensorflow":
+    if backend != "torch":
         for (_, name), group in cases.items():
-            kept = zlib.crc32(name.encode()) % len(group)
+            kept = zlib.crc32((backend + name).encode()) % len(group)
             for item in group[:kept] + group[kept + 1 :]:
                 item.add_marker(pytest.mark.slow)
