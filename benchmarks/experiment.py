@@ -105,7 +105,8 @@ ABLATIONS["slots for LMM's memory"] = Variant("slots", ablates="LMM")
 MODELS |= ABLATIONS
 
 HAS_CHUNKS = ("MAC", "MAG", "MAL", "LMM")
-HAS_SLOTS = ("slots",)
+# Where a whole row must be read, how many of its queries at a time.
+QUERY_BLOCK = 2048
 
 
 class Cell(NamedTuple):
@@ -213,8 +214,10 @@ class Experiment:
         }
         variant = MODELS[model]
         sizes = {}
-        if variant.mixer in HAS_SLOTS:
+        if variant.mixer == "slots":
             sizes["num_slots"] = self.num_slots
+        if variant.mixer == "transformer":
+            sizes["query_block"] = QUERY_BLOCK
         configuration = {
             "experiment": self.name,
             "model": model,

@@ -1,0 +1,304 @@
+"""Which experiments each suite has: nothing but data.
+
+`quick` is for looking at whether anything is broken, `standard` for a night on
+two cores, `full` for a GPU.
+"""
+
+from benchmarks.experiment import ABLATIONS
+from benchmarks.experiment import BASELINES
+from benchmarks.experiment import TITANS
+from benchmarks.experiment import Experiment
+
+EVERY = (*TITANS, "slots", *BASELINES)
+FEW = ("MAG", "LMM", "transformer", "window", "mamba-2")
+ABLATED = (*TITANS[:3], "LMM", *ABLATIONS)
+LEVELS = ("passkey", "number", "uuid")
+
+# --- quick: tiny, few steps ---------------------------------------------------
+
+QUICK_TEXT = {"models": FEW, "parameters": 150_000, "seeds": (0, 1, 2)}
+
+QUICK = (
+    Experiment(
+        "recall",
+        "recall",
+        {"pairs": 8},
+        length=64,
+        steps=240,
+        batch_size=32,
+        cases=24,
+        **QUICK_TEXT,
+    ),
+    Experiment(
+        "addresses",
+        "modelling",
+        {},
+        length=128,
+        steps=160,
+        batch_size=16,
+        learning_rate=5e-3,
+        cases=8,
+        same_tokens=True,
+        **QUICK_TEXT,
+    ),
+    Experiment(
+        "recall, ablations",
+        "recall",
+        {"pairs": 8},
+        length=64,
+        models=("LMM", "LMM, matrix memory"),
+        parameters=150_000,
+        steps=120,
+        batch_size=32,
+        times=(1, 16),
+        cases=16,
+    ),
+)
+
+# --- standard: every task, small models ---------------------------------------
+
+SMALL = {
+    "models": EVERY,
+    "parameters": 450_000,
+    "hidden_dim": 128,
+    "num_heads": 4,
+    "num_slots": 256,
+    "batch_size": 16,
+    "cases": 40,
+    "judge_batch": 4,
+}
+
+STANDARD = (
+    Experiment(
+        "recall",
+        "recall",
+        {"pairs": 16},
+        length=128,
+        models=EVERY,
+        parameters=150_000,
+        steps=800,
+        batch_size=32,
+        divisors=(1, 2),
+        cases=80,
+        seeds=(0, 1, 2),
+    ),
+    *(
+        Experiment(
+            f"needle, {level}",
+            "needle",
+            {"level": level, "needles": 2, "text_weight": 0.1},
+            length=1024,
+            steps=1000,
+            **{**SMALL, "batch_size": 8},
+        )
+        for level in LEVELS
+    ),
+    Experiment(
+        "addresses",
+        "modelling",
+        {},
+        length=512,
+        steps=1000,
+        same_tokens=True,
+        **{**SMALL, "cases": 20},
+    ),
+    Experiment(
+        "novels",
+        "modelling",
+        {"prose": "novels"},
+        length=512,
+        steps=1000,
+        same_tokens=True,
+        **{**SMALL, "cases": 20},
+    ),
+    *(
+        Experiment(
+            f"stories, {facts}",
+            "stories",
+            {
+                "num_facts": facts,
+                "sentences": 6,
+                "prose": "novels",
+                "text_weight": 0.1,
+            },
+            length=512,
+            steps=1000,
+            **{**SMALL, "cases": 80},
+        )
+        for facts in (1, 2, 3)
+    ),
+    Experiment(
+        "party",
+        "addresses",
+        {"question": "party"},
+        length=512,
+        steps=500,
+        **SMALL,
+    ),
+    Experiment(
+        "electricity",
+        "electricity",
+        {"horizon": 96, "stride": 96},
+        length=336,
+        steps=600,
+        **{**SMALL, "parameters": 480_000, "cases": 80},
+    ),
+    Experiment(
+        "bases", "bases", {}, length=512, steps=600, same_tokens=True, **SMALL
+    ),
+    Experiment("species", "species", {}, length=512, steps=400, **SMALL),
+    Experiment(
+        "definitions",
+        "wordnet",
+        {"question": "definition"},
+        length=512,
+        steps=600,
+        **SMALL,
+    ),
+    Experiment(
+        "recall, ablations",
+        "recall",
+        {"pairs": 16},
+        length=128,
+        models=ABLATED,
+        parameters=250_000,
+        steps=600,
+        batch_size=32,
+        divisors=(1, 2),
+        times=(1, 4, 16),
+        cases=80,
+        seeds=(0, 1),
+    ),
+    Experiment(
+        "addresses, ablations",
+        "modelling",
+        {},
+        length=256,
+        models=ABLATED,
+        parameters=250_000,
+        steps=600,
+        batch_size=16,
+        times=(1, 4, 16),
+        cases=20,
+        same_tokens=True,
+    ),
+)
+
+# --- full: for a GPU ----------------------------------------------------------
+
+LARGE = {
+    "models": EVERY,
+    "parameters": 36_000_000,
+    "hidden_dim": 512,
+    "num_layers": 8,
+    "num_heads": 8,
+    "window_size": 256,
+    "chunk_size": 64,
+    "num_slots": 1024,
+    "dtype": "mixed_bfloat16",
+    "learning_rate": 1e-3,
+    "weight_decay": 0.1,
+    "steps": 5000,
+    "batch_size": 16,
+    "cases": 200,
+    "judge_batch": 4,
+    "seeds": (0, 1, 2),
+    "limit_minutes": 240.0,
+}
+WORDS = {"tokenizer": {"byte_pairs": 4096}}
+SAME_TOKENS = {**LARGE, "cases": 100, "same_tokens": True}
+LARGE_ABLATIONS = {**LARGE, "models": ABLATED, "parameters": 40_000_000}
+
+FULL = (
+    Experiment(
+        "recall",
+        "recall",
+        {"pairs": 64, "num_keys": 512, "num_values": 512},
+        length=512,
+        divisors=(1, 2),
+        **{**LARGE, "batch_size": 64},
+    ),
+    *(
+        Experiment(
+            f"needle, {level}",
+            "needle",
+            {"level": level, "needles": 4, "text_weight": 0.1, **WORDS},
+            length=2048,
+            divisors=(1, 2),
+            **LARGE,
+        )
+        for level in LEVELS
+    ),
+    Experiment("addresses", "modelling", WORDS, length=2048, **SAME_TOKENS),
+    Experiment(
+        "novels",
+        "modelling",
+        {"prose": "novels", **WORDS},
+        length=2048,
+        **SAME_TOKENS,
+    ),
+    *(
+        Experiment(
+            f"stories, {facts}",
+            "stories",
+            {
+                "num_facts": facts,
+                "prose": "novels",
+                "text_weight": 0.1,
+                **WORDS,
+            },
+            length=1024,
+            **LARGE,
+        )
+        for facts in (1, 2, 3)
+    ),
+    *(
+        Experiment(
+            question,
+            "addresses",
+            {"question": question, **WORDS},
+            length=2048,
+            **LARGE,
+        )
+        for question in ("president", "party", "decade")
+    ),
+    *(
+        Experiment(
+            f"electricity, {horizon}",
+            "electricity",
+            {"horizon": horizon, "stride": 24},
+            length=336,
+            **{**LARGE, "batch_size": 64},
+        )
+        for horizon in (96, 720)
+    ),
+    Experiment("bases", "bases", {}, length=4096, **SAME_TOKENS),
+    Experiment("species", "species", {}, length=4096, **LARGE),
+    *(
+        Experiment(
+            f"{question}s",
+            "wordnet",
+            {"question": question},
+            length=2048,
+            **LARGE,
+        )
+        for question in ("definition", "hypernym")
+    ),
+    Experiment(
+        "recall, ablations",
+        "recall",
+        {"pairs": 64, "num_keys": 512, "num_values": 512},
+        length=512,
+        divisors=(1, 2),
+        **{**LARGE_ABLATIONS, "batch_size": 64},
+    ),
+    Experiment(
+        "addresses, ablations",
+        "modelling",
+        WORDS,
+        length=2048,
+        **{**LARGE_ABLATIONS, "cases": 100, "same_tokens": True},
+    ),
+)
+
+SUITES = {"quick": QUICK, "standard": STANDARD, "full": FULL}
