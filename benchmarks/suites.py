@@ -16,42 +16,41 @@ LEVELS = ("passkey", "number", "uuid")
 
 # --- quick: tiny, few steps ---------------------------------------------------
 
-QUICK_TEXT = {"models": FEW, "parameters": 150_000, "seeds": (0, 1, 2)}
+TINY = {"parameters": 150_000, "batch_size": 32, "cases": 24}
+FEW_KEYS = {"pairs": 6, "num_keys": 32, "num_values": 32}
 
 QUICK = (
     Experiment(
         "recall",
         "recall",
-        {"pairs": 8},
+        FEW_KEYS,
         length=64,
-        steps=240,
-        batch_size=32,
-        cases=24,
-        **QUICK_TEXT,
+        models=FEW,
+        steps=200,
+        seeds=(0, 1, 2),
+        **TINY,
     ),
     Experiment(
         "addresses",
         "modelling",
         {},
-        length=128,
-        steps=160,
-        batch_size=16,
+        length=64,
+        models=("MAG", "LMM", "transformer", "mamba-2"),
+        steps=100,
         learning_rate=5e-3,
-        cases=8,
         same_tokens=True,
-        **QUICK_TEXT,
+        seeds=(0, 1, 2),
+        **{**TINY, "cases": 16},
     ),
     Experiment(
         "recall, ablations",
         "recall",
-        {"pairs": 8},
+        FEW_KEYS,
         length=64,
         models=("LMM", "LMM, matrix memory"),
-        parameters=150_000,
-        steps=120,
-        batch_size=32,
+        steps=100,
         times=(1, 16),
-        cases=16,
+        **TINY,
     ),
 )
 
