@@ -221,7 +221,7 @@ FULL = (
         Experiment(
             f"needle, {level}",
             "needle",
-            {"level": level, "needles": 4, "text_weight": 0.1, **WORDS},
+            {"level": level, "needles": 2, "text_weight": 0.1, **WORDS},
             length=2048,
             divisors=(1, 2),
             **LARGE,

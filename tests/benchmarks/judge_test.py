@@ -30,7 +30,7 @@ def made(model, **change):
     return build_model(of, task), task
 
 
-@pytest.mark.parametrize("name", ["MAG", "gated-delta"])
+@pytest.mark.parametrize("name", ["LMM", "window"])
 def test_pieces_are_the_whole(name):
     model, task = made(name)
     pieces = Judge(model, task, piece=8, batch_size=3, carries=True)

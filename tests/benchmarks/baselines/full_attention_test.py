@@ -9,7 +9,7 @@ from benchmarks.baselines.full_attention import causal_attention
 from tests.helpers import to_numpy
 
 
-@pytest.mark.parametrize("block", [3, 5, 10, 11])
+@pytest.mark.parametrize("block", [4, 10])
 def test_blocks_of_queries_are_the_whole(block):
     rng = np.random.default_rng(0)
     query, key, value = (
