@@ -45,15 +45,20 @@ def lines():
         yield line(TEXT, model, {16: bits | split, 256: bits | split})
 
 
-@pytest.fixture
-def text(tmp_path):
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("results")
+
+
+@pytest.fixture(scope="module")
+def text(folder):
     made = []
     for one in lines():
         if "failed" in one:
             del one["scores"]
         made.append(json.dumps(one))
-    (tmp_path / "quick.jsonl").write_text("\n".join(made))
-    return report("quick", tmp_path).read_text()
+    (folder / "quick.jsonl").write_text("\n".join(made))
+    return report("quick", folder).read_text()
 
 
 def row(text, title, name):
@@ -103,8 +108,8 @@ def test_aims_are_in_the_report(text):
     assert part.count("| not measured |") == 3
 
 
-def test_plots_are_written(text, tmp_path):
-    plots = {path.stem for path in tmp_path.glob("*.png")}
+def test_plots_are_written(text, folder):
+    plots = {path.stem for path in folder.glob("*.png")}
     assert plots == {
         "quick_recall",
         "quick_needle_uuid",

@@ -14,7 +14,7 @@ from tests.benchmarks.tasks.checks import equal
 OPTIONS = {"pairs": 2, "num_keys": 4, "num_values": 4}
 
 
-def spec(model="rg-lru", **change):
+def spec(model="window", **change):
     options = {
         "length": 8,
         "models": (model,),
@@ -23,6 +23,7 @@ def spec(model="rg-lru", **change):
         "batch_size": 2,
         "hidden_dim": 16,
         "num_layers": 1,
+        "window_size": 4,
         "times": (1, 2),
         "cases": 4,
         "judge_batch": 4,
