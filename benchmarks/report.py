@@ -44,14 +44,7 @@ def report(suite, folder):
         if (metric := metric_of(of)) is not None
     }
     text = [
-        f"# Results of the suite `{suite}`",
-        "",
-        f"`python -m benchmarks.run --suite {suite}`, then "
-        f"`python -m benchmarks.report --suite {suite}`.",
-        "",
-        EXPLANATION,
-        "",
-        *ran_on(found),
+        *heading(suite, found),
         "",
         "## Aims",
         "",
@@ -70,6 +63,20 @@ def report(suite, folder):
     path = folder / f"{suite}.md"
     path.write_text("\n".join(text).rstrip() + "\n", encoding="utf-8")
     return path
+
+
+def heading(suite, found):
+    """What the report is of, how to read it and where it was measured."""
+    return [
+        f"# Results of the suite `{suite}`",
+        "",
+        f"`python -m benchmarks.run --suite {suite}`, then "
+        f"`python -m benchmarks.report --suite {suite}`.",
+        "",
+        EXPLANATION,
+        "",
+        *ran_on(found),
+    ]
 
 
 def ran_on(found):

@@ -107,19 +107,7 @@ def run_cell(cell, backend, machine, on_steps):
         "backend": backend,
         "machine": machine,
     }
-    _, total = measure.available_memory()
-    # What one process has compiled, the next ones find.
-    cache = str(data.folder() / "compiled")
-    environment = {
-        "KERAS_BACKEND": backend,
-        "TF_CPP_MIN_LOG_LEVEL": "2",
-        "JAX_COMPILATION_CACHE_DIR": os.environ.get(
-            "JAX_COMPILATION_CACHE_DIR", cache
-        ),
-    }
-    worker = workers.Worker(
-        sys.executable, MODULE, environment, total and 0.9 * total
-    )
+    worker = worker_on(backend)
     end = time.monotonic() + 60 * cell.limit_minutes
     ask = lambda **command: worker.ask(
         max(end - time.monotonic(), 1.0), **command
@@ -136,6 +124,20 @@ def run_cell(cell, backend, machine, on_steps):
     finally:
         worker.stop()
     return line
+
+
+def worker_on(backend):
+    """A process for one cell; what one has compiled, the next ones find."""
+    name = "JAX_COMPILATION_CACHE_DIR"
+    cache = os.environ.get(name) or str(data.folder() / "compiled")
+    environment = {"KERAS_BACKEND": backend, name: cache}
+    _, total = measure.available_memory()
+    return workers.Worker(
+        sys.executable,
+        MODULE,
+        environment | {"TF_CPP_MIN_LOG_LEVEL": "2"},
+        total and 0.9 * total,
+    )
 
 
 def trained(configuration, ask, on_steps):
