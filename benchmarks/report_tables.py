@@ -113,6 +113,8 @@ def by_group(found, metric):
     if not names:
         return []
     length = max(length for group in found for length in group.lengths)
+    if metric.endswith("_by_position"):
+        names.pop(str(length), None)  # a single token of each row
     short = metric.split("_by_")[0]
     rows = [
         [

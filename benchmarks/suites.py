@@ -11,7 +11,7 @@ from benchmarks.experiment import Experiment
 
 EVERY = (*TITANS, "slots", *BASELINES)
 FEW = ("MAG", "LMM", "transformer", "window", "mamba-2")
-ABLATED = (*TITANS[:3], "LMM", *ABLATIONS)
+ABLATED = (*TITANS, *ABLATIONS)
 LEVELS = ("passkey", "number", "uuid")
 
 # --- quick: tiny, few steps ---------------------------------------------------
@@ -58,14 +58,12 @@ QUICK = (
 
 SMALL = {
     "models": EVERY,
-    "parameters": 450_000,
-    "hidden_dim": 128,
-    "num_heads": 4,
-    "num_slots": 256,
-    "batch_size": 16,
+    "parameters": 150_000,
+    "batch_size": 8,
     "cases": 40,
     "judge_batch": 4,
 }
+SMALL_TEXT = {**SMALL, "batch_size": 16, "cases": 20, "same_tokens": True}
 
 STANDARD = (
     Experiment(
@@ -73,42 +71,32 @@ STANDARD = (
         "recall",
         {"pairs": 16},
         length=128,
-        models=EVERY,
-        parameters=150_000,
-        steps=800,
-        batch_size=32,
+        steps=400,
         divisors=(1, 2),
-        cases=80,
         seeds=(0, 1, 2),
+        **{**SMALL, "batch_size": 32, "cases": 80},
     ),
     *(
         Experiment(
             f"needle, {level}",
             "needle",
-            {"level": level, "needles": 2, "text_weight": 0.1},
-            length=1024,
-            steps=1000,
-            **{**SMALL, "batch_size": 8},
+            {"level": level, "text_weight": 0.1},
+            length=512,
+            steps=500,
+            **SMALL,
         )
         for level in LEVELS
     ),
     Experiment(
-        "addresses",
-        "modelling",
-        {},
-        length=512,
-        steps=1000,
-        same_tokens=True,
-        **{**SMALL, "cases": 20},
+        "addresses", "modelling", {}, length=256, steps=500, **SMALL_TEXT
     ),
     Experiment(
         "novels",
         "modelling",
         {"prose": "novels"},
-        length=512,
-        steps=1000,
-        same_tokens=True,
-        **{**SMALL, "cases": 20},
+        length=256,
+        steps=500,
+        **SMALL_TEXT,
     ),
     *(
         Experiment(
@@ -121,7 +109,7 @@ STANDARD = (
                 "text_weight": 0.1,
             },
             length=512,
-            steps=1000,
+            steps=400,
             **{**SMALL, "cases": 80},
         )
         for facts in (1, 2, 3)
@@ -131,7 +119,7 @@ STANDARD = (
         "addresses",
         {"question": "party"},
         length=512,
-        steps=500,
+        steps=200,
         **SMALL,
     ),
     Experiment(
@@ -139,19 +127,19 @@ STANDARD = (
         "electricity",
         {"horizon": 96, "stride": 96},
         length=336,
-        steps=600,
-        **{**SMALL, "parameters": 480_000, "cases": 80},
+        steps=300,
+        **{**SMALL, "cases": 80},
     ),
     Experiment(
-        "bases", "bases", {}, length=512, steps=600, same_tokens=True, **SMALL
+        "bases", "bases", {}, length=512, steps=300, same_tokens=True, **SMALL
     ),
-    Experiment("species", "species", {}, length=512, steps=400, **SMALL),
+    Experiment("species", "species", {}, length=512, steps=200, **SMALL),
     Experiment(
         "definitions",
         "wordnet",
         {"question": "definition"},
         length=512,
-        steps=600,
+        steps=300,
         **SMALL,
     ),
     Experiment(
@@ -161,12 +149,11 @@ STANDARD = (
         length=128,
         models=ABLATED,
         parameters=250_000,
-        steps=600,
+        steps=300,
         batch_size=32,
         divisors=(1, 2),
         times=(1, 4, 16),
         cases=80,
-        seeds=(0, 1),
     ),
     Experiment(
         "addresses, ablations",
@@ -175,7 +162,7 @@ STANDARD = (
         length=256,
         models=ABLATED,
         parameters=250_000,
-        steps=600,
+        steps=300,
         batch_size=16,
         times=(1, 4, 16),
         cases=20,

@@ -100,6 +100,8 @@ def test_ablations_are_differences_to_their_base(text):
 
 def test_splits_are_those_of_the_longest_rows(text):
     assert "| exact match by depth, at 256 | 0 | 50 | 100 |" in text
+    # What would be the last is a single token of each row.
+    assert "| bits per byte by position, at 256 | 8 | 64 |" in text
     assert row(text, "addresses", "MAG")[1:3] == ["2.5", "2.5"]
 
 
