@@ -59,7 +59,7 @@ def judged(title, check, found):
     try:
         reached, why = check(found)
     except Missing as missing:
-        return Aim(title, NOT_MEASURED, f"no score of {missing}")
+        return Aim(title, NOT_MEASURED, f"No score of {missing}")
     return Aim(title, REACHED if reached else MISSED, why)
 
 
@@ -74,7 +74,8 @@ def chosen(found, task, names, **options):
         if all(has.get(name) == value for name, value in options.items()):
             if not _is_ablation(group):
                 models.setdefault(group.model, group)
-    what = ", ".join([task, *map(str, options.values())])
+    given = [str(value) for value in options.values() if value is not None]
+    what = ", ".join([task, *given])
     if missing := [name for name in names if name not in models]:
         raise Missing(f"{', '.join(missing)} on {what}")
     return models

@@ -48,7 +48,10 @@ def report(suite, folder):
         "",
         "## Aims",
         "",
-        *report_tables.table(["aim", "", "computed"], aims(found)),
+        *(
+            f"- **{aim.verdict}**: {aim.title}. {aim.why}."
+            for aim in aims(found)
+        ),
         "",
         *(
             line
@@ -101,10 +104,10 @@ def section(suite, folder, name, found, metric):
     lines = [f"## {name}", "", described(of), ""]
     lines += [*report_tables.by_length(found, metric), ""]
     splits = report_tables.splits(found, metric)
-    for split in splits:
-        lines += [*report_tables.by_group(main, split), ""]
     if len(main) < 2 or name.endswith("ablations"):
         return lines
+    for split in splits:
+        lines += [*report_tables.by_group(main, split), ""]
     figures = {stem: report_plots.by_length(main, metric)}
     if f"{metric}_by_position" in splits:
         figure = report_plots.by_position(main, metric)

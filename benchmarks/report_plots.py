@@ -87,7 +87,7 @@ def by_length(found, metric):
             [scale * v for v in group.values(metric, n)] for n in lengths
         ],
         "tokens of a held-out row",
-        unit(metric).replace("_", " "),
+        unit(metric),
         f"{of['experiment']}: trained on {of['length']:,} tokens",
     )
     if metric == "exact_match":
@@ -108,7 +108,7 @@ def by_position(found, metric):
         places,
         lambda group: [group.values((split, n), longest) for n in places],
         "tokens read before: from so many to twice as many",
-        metric.replace("_", " "),
+        unit(metric),
         f"{found[0].experiment}: rows of {longest:,} tokens",
     )
 

@@ -34,7 +34,7 @@ def number(value, metric):
         return NOTHING
     if metric.startswith("exact_match"):
         return f"{100 * value:.1f}"
-    return f"{value:.4g}"
+    return f"{value:.3f}"
 
 
 def score(group, metric, length):
@@ -49,7 +49,9 @@ def score(group, metric, length):
 
 
 def unit(metric):
-    return "exact match, %" if metric == "exact_match" else metric
+    if metric == "exact_match":
+        return "exact match, %"
+    return metric.replace("_", " ")
 
 
 def seeds(group):

@@ -102,12 +102,12 @@ def test_splits_are_those_of_the_longest_rows(text):
     assert "| exact match by depth, at 256 | 0 | 50 | 100 |" in text
     # What would be the last is a single token of each row.
     assert "| bits per byte by position, at 256 | 8 | 64 |" in text
-    assert row(text, "addresses", "MAG")[1:3] == ["2.5", "2.5"]
+    assert row(text, "addresses", "MAG")[1:3] == ["2.500", "2.500"]
 
 
 def test_aims_are_in_the_report(text):
     part = text.split("## Aims")[1].split("\n## ")[0]
-    assert part.count("| not measured |") == 3
+    assert part.count("- **not measured**: ") == 3
 
 
 def test_plots_are_written(text, folder):
