@@ -1,7 +1,8 @@
 """One subprocess for each measured thing, told what to do by lines of JSON.
 
 Both ends are here. The measured side calls `serve(make_cell)`: a cell has
-`versions()`, `prepare(mode)` and `call(mode)`. The measuring side makes a
+`versions()`, `prepare(mode)` and `call(mode)`, for a `Worker`'s `measure`, or
+methods of its own, which `ask` calls by name. The measuring side makes a
 `Worker`, which watches the clock and the memory while it waits for an answer,
 so a cell that is too slow or too large ends as a recorded `Stopped` and not as
 a dead machine. Workers stay alive between calls, so the things compared can be
@@ -55,9 +56,11 @@ def serve(make_cell):
                     "make_seconds": time.perf_counter() - start,
                     "versions": cell.versions(),
                 }
-            else:
+            elif command["do"] in ("prepare", "time"):
                 do = {"prepare": _prepare, "time": _time}[command["do"]]
                 answer = do(cell, command)
+            else:
+                answer = getattr(cell, command.pop("do"))(**command)
         except Exception as error:  # whatever broke is recorded, not raised
             traceback.print_exc()
             answer = {

@@ -26,6 +26,9 @@ class FullAttention(Mixer):
         num_key_value_heads: Heads of the keys and values, each shared by
             `num_heads / num_key_value_heads` heads of the queries
             (grouped-query attention). By default `num_heads`.
+        query_block: Longer sequences, where the length is known, are
+            computed so many queries at a time: the same, in memory that grows
+            with the length and not with its square. By default never.
         **kwargs: `name`, `dtype` and so on, for `keras.layers.Layer`.
 
     Call arguments:
@@ -41,16 +44,24 @@ class FullAttention(Mixer):
     """
 
     def __init__(
-        self, num_heads, head_dim=None, num_key_value_heads=None, **kwargs
+        self,
+        num_heads,
+        head_dim=None,
+        num_key_value_heads=None,
+        query_block=None,
+        **kwargs,
     ):
         super().__init__(**kwargs)
         check_positive_integer("num_heads", num_heads)
         if head_dim is not None:
             check_positive_integer("head_dim", head_dim)
         check_key_value_heads(num_key_value_heads, num_heads)
+        if query_block is not None:
+            check_positive_integer("query_block", query_block)
         self.num_heads = num_heads
         self.head_dim = head_dim
         self.num_key_value_heads = num_key_value_heads
+        self.query_block = query_block
 
     def build(self, input_shape):
         width = self.width = self.check_width(input_shape)
@@ -78,7 +89,7 @@ class FullAttention(Mixer):
         # Not every engine shares one head among all.
         shared = self.num_heads // self._groups
         key, value = (ops.repeat(y, shared, axis=2) for y in (key, value))
-        y = ops.dot_product_attention(query, key, value, is_causal=True)
+        y = causal_attention(query, key, value, self.query_block)
         return self.output_projection(join_heads(y)), None, None
 
     def state_spec(self, batch_size):
@@ -94,7 +105,36 @@ class FullAttention(Mixer):
             "num_heads": self.num_heads,
             "head_dim": self.head_dim,
             "num_key_value_heads": self.num_key_value_heads,
+            "query_block": self.query_block,
         }
+
+
+def causal_attention(query, key, value, block=None):
+    """Attention to all tokens up to one's own, `(batch, tokens, heads, width)`.
+
+    Args:
+        query, key, value: `(batch, tokens, heads, head_dim)`.
+        block: How many queries at a time, where there are more. None: all.
+
+    Returns:
+        As `query`.
+    """
+    length = query.shape[1]
+    if block is None or not isinstance(length, int) or length <= block:
+        return ops.dot_product_attention(query, key, value, is_causal=True)
+    blocks = []
+    for start in range(0, length, block):
+        end = min(start + block, length)
+        seen = np.tri(end - start, end, start, dtype=bool)[None, None]
+        blocks.append(
+            ops.dot_product_attention(
+                query[:, start:end],
+                key[:, :end],
+                value[:, :end],
+                mask=ops.convert_to_tensor(seen),
+            )
+        )
+    return ops.concatenate(blocks, axis=1)
 
 
 def rotated(x, base=10_000.0):

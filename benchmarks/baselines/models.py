@@ -18,9 +18,20 @@ from keras_titans.validation import check_positive_integer
 
 
 def _union(layer):
-    def make(num_heads, window_size, dtype, **memory_options):
-        memory = NeuralMemory(num_heads, dtype=dtype, **memory_options)
-        return layer(num_heads, window_size, memory=memory, dtype=dtype)
+    def make(
+        num_heads,
+        window_size,
+        dtype,
+        num_persistent_tokens=4,
+        **memory_options,
+    ):
+        return layer(
+            num_heads,
+            window_size,
+            memory=NeuralMemory(num_heads, dtype=dtype, **memory_options),
+            num_persistent_tokens=num_persistent_tokens,
+            dtype=dtype,
+        )
 
     return make
 
@@ -71,7 +82,7 @@ def language_model(
             the mixers. By default they are 8/3 of `hidden_dim` wide.
         dtype: The dtype policy of all layers.
         **mixer_options: Further arguments of the mixer; of its memory, for
-            MAC, MAG and MAL.
+            MAC, MAG and MAL, but for `num_persistent_tokens`.
 
     Returns:
         A `keras.Model` from `(batch, length)`, int32, to logits `(batch,

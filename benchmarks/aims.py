@@ -1,0 +1,199 @@
+"""What Titans are to show, and whether a suite's lines show it.
+
+    for aim in aims(groups(lines)):
+        print(aim.title, aim.verdict, aim.why)
+
+A verdict is computed from means over seeds. Where a model or a length that the
+aim speaks of has no score, it is not measured, whatever the others say.
+"""
+
+from typing import NamedTuple
+
+from benchmarks.experiment import BASELINES
+from benchmarks.experiment import TITANS
+
+REACHED, MISSED, NOT_MEASURED = "reached", "missed", "not measured"
+LEVELS = ("passkey", "number", "uuid")
+FOUND, NOT_FOUND = 0.95, 0.5
+BETTER = 1.25
+
+
+class Aim(NamedTuple):
+    title: str
+    verdict: str
+    why: str
+
+
+class Missing(Exception):
+    """A score that an aim needs and the lines do not have."""
+
+
+def aims(found):
+    """The three aims, from a list of `Group`."""
+    return [
+        judged(title, check, found)
+        for title, check in (
+            (
+                "Needle, 16 training lengths: at least 95 % for one of "
+                f"{', '.join(TITANS)} on all three levels, below 50 % for "
+                "mamba-2 and window",
+                needle,
+            ),
+            (
+                "Language modelling: perplexity below the transformer's and "
+                "mamba-2's at every length, by a gap in bits per byte that "
+                "is larger at the end of the longest row than at the end of "
+                "the training length",
+                perplexity,
+            ),
+            (
+                "Facts in novels: 25 % more right answers than the best "
+                "baseline, over the lengths beyond training's",
+                facts,
+            ),
+        )
+    ]
+
+
+def judged(title, check, found):
+    try:
+        reached, why = check(found)
+    except Missing as missing:
+        return Aim(title, NOT_MEASURED, f"No score of {missing}")
+    return Aim(title, REACHED if reached else MISSED, why)
+
+
+def chosen(found, task, names, **options):
+    """`{model: group}` of the one experiment with a task and its options."""
+    models = {}
+    for group in found:
+        of = group.configuration
+        if of["task"] != task or group.model not in names:
+            continue
+        has = of["options"]
+        if all(has.get(name) == value for name, value in options.items()):
+            if not _is_ablation(group):
+                models.setdefault(group.model, group)
+    given = [str(value) for value in options.values() if value is not None]
+    what = ", ".join([task, *given])
+    if missing := [name for name in names if name not in models]:
+        raise Missing(f"{', '.join(missing)} on {what}")
+    return models
+
+
+def _is_ablation(group):
+    return group.experiment.endswith("ablations")
+
+
+def mean(group, metric, length):
+    value = group.mean(metric, length)
+    if value is None:
+        raise Missing(f"{group.model} on {group.experiment} at {length:,}")
+    return value
+
+
+def sixteenfold(group):
+    length = 16 * group.configuration["length"]
+    return mean(group, "exact_match", length)
+
+
+def needle(found):
+    titans = {name: [] for name in TITANS}
+    others = {"mamba-2": [], "window": []}
+    for level in LEVELS:
+        models = chosen(found, "needle", (*titans, *others), level=level)
+        for name, group in models.items():
+            (titans if name in titans else others)[name].append(
+                sixteenfold(group)
+            )
+    best = max(titans, key=lambda name: min(titans[name]))
+    reached = min(titans[best]) >= FOUND and all(
+        value < NOT_FOUND for values in others.values() for value in values
+    )
+    shown = {best: titans[best], **others}
+    return reached, "; ".join(
+        f"{name} " + ", ".join(f"{100 * value:.1f} %" for value in values)
+        for name, values in shown.items()
+    ) + f" ({', '.join(LEVELS)})"
+
+
+def perplexity(found):
+    names = "transformer", "mamba-2"
+    models = chosen(found, "modelling", (*TITANS, *names), prose=None)
+    baselines = [models[name] for name in names]
+    checked = {
+        name: [_ahead(models[name], baseline) for baseline in baselines]
+        for name in TITANS
+    }
+    best = max(checked, key=lambda name: sum(map(sum, checked[name])))
+    lengths = baselines[0].lengths
+    parts = []
+    for baseline, (below, grows) in zip(baselines, checked[best]):
+        at = [_gap(models[best], baseline, end) for end in _ends(baseline)]
+        parts.append(
+            f"{best} {'below' if below else 'not below'} {baseline.model} at "
+            f"{lengths[0]:,} to {lengths[-1]:,} tokens, gap "
+            f"{'grows' if grows else 'does not grow'}: {at[0]:+.3f} to "
+            f"{at[1]:+.3f} bits per byte"
+        )
+    return all(map(all, checked[best])), "; ".join(parts)
+
+
+def _ahead(group, baseline):
+    """Whether the perplexity is below, and whether the gap grows."""
+    below = all(
+        mean(group, "perplexity", length) < mean(baseline, "perplexity", length)
+        for length in baseline.lengths
+    )
+    early, late = (_gap(group, baseline, end) for end in _ends(baseline))
+    return below, late > max(early, 0.0)
+
+
+def _ends(group):
+    """The octaves of position that end the training length and the row."""
+    length, longest = group.lengths[0], group.lengths[-1]
+    return octave_before(length), octave_before(longest)
+
+
+def octave_before(length):
+    """The greatest power of two below a length."""
+    return 1 << ((length - 1).bit_length() - 1)
+
+
+def _gap(group, baseline, octave):
+    """Bits per byte that the baseline needs more, at a range of positions."""
+    of = ("bits_per_byte_by_position", octave)
+    longest = baseline.lengths[-1]
+    return mean(baseline, of, longest) - mean(group, of, longest)
+
+
+def facts(found):
+    parts, reached = [], True
+    for number in (1, 2, 3):
+        models = chosen(
+            found,
+            "stories",
+            (*TITANS, *BASELINES),
+            prose="novels",
+            num_facts=number,
+        )
+        beyond = {
+            name: sum(scores) / len(scores)
+            for name, group in models.items()
+            if (
+                scores := [
+                    mean(group, "exact_match", length)
+                    for length in group.lengths[1:]
+                ]
+            )
+        }
+        ours, theirs = (
+            max(names, key=beyond.get) for names in (TITANS, BASELINES)
+        )
+        reached &= beyond[ours] > 0 and beyond[ours] >= BETTER * beyond[theirs]
+        parts.append(
+            f"{number} fact{'s' * (number > 1)}: {ours} "
+            f"{100 * beyond[ours]:.1f} %, {theirs} "
+            f"{100 * beyond[theirs]:.1f} %"
+        )
+    return reached, "; ".join(parts)

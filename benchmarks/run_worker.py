@@ -1,0 +1,144 @@
+"""One cell of `run.py`, in a process of its own: trained, then judged."""
+
+import math
+import time
+
+from benchmarks import accelerator
+from benchmarks import measure
+from benchmarks import workers
+from benchmarks.experiment import build_model
+from benchmarks.experiment import build_task
+from benchmarks.judge import Judge
+
+
+def rows_of(tasks, batch_size, seed, step):
+    """The training batch of a step: of one task after the other.
+
+    Each step has as many tokens as `batch_size` rows of the longest.
+    """
+    task = tasks[step % len(tasks)]
+    longest = max(one.length for one in tasks)
+    rows = batch_size * longest // task.length
+    return next(task.training(seed, rows, first_step=step))
+
+
+def training_steps(tasks, batch_size, seed, first, count):
+    """A range of the training steps, as what `fit` takes."""
+    import keras
+
+    class Steps(keras.utils.PyDataset):
+        def __len__(self):
+            return count
+
+        def __getitem__(self, index):
+            return rows_of(tasks, batch_size, seed, first + index)[:3]
+
+    return Steps()
+
+
+def optimizer(configuration):
+    """AdamW with warm-up and cosine; only matrices decay."""
+    import keras
+
+    peak, steps = configuration["learning_rate"], configuration["steps"]
+    warmup = min(max(round(configuration["warmup"] * steps), 1), steps - 1)
+    return keras.optimizers.AdamW(
+        keras.optimizers.schedules.CosineDecay(
+            0.0,
+            max(steps - warmup, 1),
+            alpha=0.1,
+            warmup_target=peak,
+            warmup_steps=warmup,
+        ),
+        weight_decay=configuration["weight_decay"],
+        global_clipnorm=1.0,
+    )
+
+
+def compile_model(model, task, configuration):
+    import keras
+
+    loss = keras.losses.MeanSquaredError()
+    if hasattr(task, "vocabulary_size"):
+        # The mean over what is asked for, however much of a row that is.
+        loss = keras.losses.SparseCategoricalCrossentropy(
+            from_logits=True, reduction="mean_with_sample_weight"
+        )
+    model.compile(optimizer(configuration), loss)
+    vectors = [v for v in model.trainable_variables if len(v.shape) < 2]
+    model.optimizer.exclude_from_weight_decay(var_list=vectors)
+
+
+class Training:
+    """A model and how far its training is.
+
+    Args:
+        spec: `{"configuration": ..., "seed": ...}` of a cell.
+    """
+
+    def __init__(self, spec):
+        import keras
+
+        self.configuration, self.seed = spec["configuration"], spec["seed"]
+        keras.utils.set_random_seed(self.seed)
+        task = build_task(self.configuration)
+        self.task, self.tasks = task, [task]
+        for divisor in self.configuration["divisors"][1:]:
+            shorter = self.configuration["length"] // divisor
+            self.tasks.append(build_task(self.configuration, shorter))
+        self.model = build_model(self.configuration, task)
+        compile_model(self.model, task, self.configuration)
+        self.step, self.judge = 0, None
+
+    def versions(self):
+        return accelerator.versions()
+
+    def about(self):
+        """What a line says of the model and of what it runs on."""
+        weights = self.model.weights
+        return {
+            "parameters": sum(math.prod(w.shape) for w in weights),
+            "backend": accelerator.backend(),
+            "device": accelerator.device_name(),
+        }
+
+    def train(self, steps):
+        """So many steps more: their mean loss and their seconds."""
+        start = time.perf_counter()
+        batch_size = self.configuration["batch_size"]
+        data = training_steps(
+            self.tasks, batch_size, self.seed, self.step, steps
+        )
+        history = self.model.fit(data, shuffle=False, verbose=0).history
+        self.step += steps
+        loss = float(history["loss"][-1])
+        return {
+            "loss": loss if math.isfinite(loss) else None,
+            "seconds": time.perf_counter() - start,
+        }
+
+    def score(self, length, count):
+        """The task's metrics at a length, and how long judging took."""
+        start = time.perf_counter()
+        if self.judge is None:
+            self.judge = Judge(
+                self.model,
+                self.task,
+                self.configuration["length"],
+                self.configuration["judge_batch"],
+                carries=self.configuration["mixer"] != "transformer",
+            )
+        score = self.judge.score(length, count)
+        return {"score": score, "seconds": time.perf_counter() - start}
+
+    def peaks(self):
+        """Bytes: the process' own peak, and the accelerator's."""
+        _, peak = measure.memory_of()
+        return {
+            "peak_bytes": peak or measure.peak_of_whole_process(),
+            "peak_device_bytes": accelerator.device_peak(),
+        }
+
+
+if __name__ == "__main__":
+    workers.serve(Training)

@@ -1,0 +1,97 @@
+"""An experiment's cells, and what tells them apart."""
+
+import json
+
+import numpy as np
+import pytest
+
+from benchmarks import experiment
+from benchmarks.experiment import Experiment
+from benchmarks.experiment import build_model
+from benchmarks.experiment import build_task
+
+RECALL = {
+    "name": "recall",
+    "task": "recall",
+    "options": {"pairs": 2},
+    "length": 16,
+    "models": ("LMM", "window", "slots"),
+    "parameters": 60_000,
+    "steps": 4,
+    "batch_size": 2,
+    "hidden_dim": 32,
+}
+
+
+def test_cells_are_models_and_seeds():
+    cells = list(Experiment(**RECALL, seeds=(3, 5)).cells())
+    assert [(c.configuration["model"], c.seed) for c in cells] == [
+        ("LMM", 3),
+        ("window", 3),
+        ("slots", 3),
+        ("LMM", 5),
+        ("window", 5),
+        ("slots", 5),
+    ]
+    (cell,) = Experiment(**RECALL).cells(models=("window",), seeds=(9,))
+    assert cell.title == "recall, window, seed 9"
+
+
+def test_a_configuration_is_what_json_gives_back():
+    of = Experiment(**RECALL).configuration("slots")
+    assert json.loads(json.dumps(of)) == of
+    assert of["mixer_options"] == {"num_slots": 64}
+    assert "seeds" not in of and "limit_minutes" not in of
+
+
+def test_a_variant_replaces_the_experiments_sizes(monkeypatch):
+    variant = experiment.Variant("MAG", {"window_size": 4, "chunk_size": 2})
+    monkeypatch.setitem(experiment.MODELS, "small", variant)
+    of = Experiment(**{**RECALL, "models": ("small",)}).configuration("small")
+    model = build_model(of, build_task(of))
+    mixer = model.get_layer("block_0").mixer
+    assert (mixer.window_size, mixer.memory.chunk_size) == (4, 2)
+
+
+@pytest.mark.parametrize("name", ["LMM, paper's form", "LMM, no momentum"])
+def test_parts_of_a_memory_are_made_of_plain_options(name):
+    of = Experiment(**{**RECALL, "models": (name,)}).configuration(name)
+    memory = build_model(of, build_task(of)).get_layer("block_0").mixer
+    rule = memory.update_rule
+    if name == "LMM, no momentum":
+        assert not rule.momentum and rule.forgetting
+    else:
+        assert memory.anchor == "chunk" and not memory.network.unit_norm
+        assert not rule.normalize_learning_rate
+
+
+def test_a_forecast_is_made_at_the_last_step():
+    of = Experiment(
+        "electricity",
+        "electricity",
+        {"horizon": 3, "stride": 500},
+        length=12,
+        models=("window",),
+        parameters=40_000,
+        steps=1,
+        batch_size=1,
+        hidden_dim=32,
+    ).configuration("window")
+    task = build_task(of)
+    model = build_model(of, task)
+    score = task.evaluate(model.predict_on_batch, length=12, batch_size=8)
+    assert np.isfinite(score["mse"])
+
+
+@pytest.mark.parametrize(
+    "change, names",
+    [
+        ({"task": "chess"}, "`task` must be one of"),
+        ({"models": ("LSTM",)}, "`models` must be one of"),
+        ({"divisors": (3,)}, "`divisors` must divide"),
+        ({"steps": 0}, "`steps` must be"),
+    ],
+)
+def test_what_is_not_known_is_named(change, names):
+    with pytest.raises(ValueError, match=names):
+        Experiment(**{**RECALL, **change})

@@ -1,0 +1,93 @@
+"""How a cell trains: the same rows and tokens whatever the model."""
+
+import keras
+import numpy as np
+import pytest
+
+from benchmarks import run_worker
+from benchmarks.experiment import Experiment
+from benchmarks.run_worker import Training
+from benchmarks.run_worker import rows_of
+from benchmarks.tasks.recall import AssociativeRecall
+from tests.benchmarks.tasks.checks import equal
+
+OPTIONS = {"pairs": 2, "num_keys": 4, "num_values": 4}
+
+
+def spec(model="window", **change):
+    options = {
+        "length": 8,
+        "models": (model,),
+        "parameters": 10_000,
+        "steps": 6,
+        "batch_size": 2,
+        "hidden_dim": 16,
+        "num_layers": 1,
+        "window_size": 4,
+        "times": (1, 2),
+        "cases": 4,
+        "judge_batch": 4,
+    }
+    experiment = Experiment("recall", "recall", OPTIONS, **(options | change))
+    return {"configuration": experiment.configuration(model), "seed": 0}
+
+
+def test_every_step_has_as_many_tokens():
+    tasks = [AssociativeRecall(length, **OPTIONS) for length in (16, 8)]
+    batches = [rows_of(tasks, 3, seed=0, step=step) for step in range(4)]
+    shapes = [batch.inputs.shape for batch in batches]
+    assert shapes == [(3, 16), (6, 8), (3, 16), (6, 8)]
+    again = rows_of(tasks, 3, seed=0, step=2)
+    equal(again, batches[2])
+    assert not np.array_equal(again.inputs, batches[0].inputs)
+
+
+def test_slices_are_steps_of_one_training(monkeypatch):
+    asked = []
+    rows = run_worker.rows_of
+    monkeypatch.setattr(
+        run_worker,
+        "rows_of",
+        lambda *args: asked.append(args[-1]) or rows(*args),
+    )
+    training = Training(spec())
+    first = training.train(steps=4)
+    asked_first, asked[:] = list(asked), []
+    second = training.train(steps=2)
+    # Keras may look at a batch twice, to see what it is like.
+    assert list(dict.fromkeys(asked_first)) == [0, 1, 2, 3]
+    assert list(dict.fromkeys(asked)) == [4, 5]
+    assert np.isfinite([first["loss"], second["loss"]]).all()
+    assert int(training.model.optimizer.iterations) == 6
+    # The same from the start, in one go.
+    whole = Training(spec())
+    whole.train(steps=6)
+    for one, other in zip(training.model.weights, whole.model.weights):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)
+
+
+def test_scores_and_facts_of_a_cell():
+    training = Training(spec())
+    training.train(steps=1)
+    assert set(training.score(16, 4)["score"]) >= {"exact_match", "nats"}
+    facts = training.about() | training.versions() | training.peaks()
+    assert facts["backend"] == keras.backend.backend()
+    assert abs(facts["parameters"] / 10_000 - 1) < 0.02
+    assert facts["peak_bytes"] > 1e6
+
+
+def test_only_matrices_decay():
+    training = Training(spec())
+    optimizer = training.model.optimizer
+    for variable in training.model.trainable_variables:
+        decays = optimizer._use_weight_decay(variable)
+        assert decays == (len(variable.shape) > 1)
+
+
+def test_the_learning_rate_warms_up_and_falls():
+    of = spec(steps=100, learning_rate=0.01)["configuration"]
+    rate = run_worker.optimizer(of)._learning_rate
+    values = [float(rate(step)) for step in (0, 5, 10, 55, 100)]
+    assert values[0] == 0 and values[2] == pytest.approx(0.01)
+    assert values[1] == pytest.approx(0.005)
+    assert values[4] == pytest.approx(0.001) and values[2] > values[3]

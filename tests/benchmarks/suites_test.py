@@ -1,0 +1,85 @@
+"""Every cell of every suite can be built, and models compare at equal size."""
+
+import math
+
+import pytest
+
+from benchmarks import suites
+from benchmarks.experiment import MODELS
+from benchmarks.experiment import TASKS
+from benchmarks.experiment import build_model
+from benchmarks.experiment import build_task
+from tests.benchmarks.stand_ins import stand_ins  # noqa: F401
+
+SUITES = suites.SUITES
+every_suite = pytest.mark.parametrize("suite", SUITES)
+
+
+def parameters_of(configuration, task):
+    model = build_model(configuration, task)
+    return sum(math.prod(weight.shape) for weight in model.weights)
+
+
+@every_suite
+def test_experiments_differ_by_name(suite):
+    names = [experiment.name for experiment in SUITES[suite]]
+    assert len(set(names)) == len(names)
+
+
+@every_suite
+def test_every_task_is_built_at_every_training_length(suite, stand_ins):  # noqa: F811
+    for experiment in SUITES[suite]:
+        configuration = experiment.configuration(experiment.models[0])
+        for divisor in experiment.divisors:
+            length = experiment.length // divisor
+            task = build_task(configuration, length)
+            batch = next(task.training(seed=0, batch_size=1))
+            assert batch.inputs.shape[:2] == (1, length)
+            assert batch.weight.sum() > 0
+        assert next(task.cases(experiment.length)).weight.sum() > 0
+
+
+def test_suites_cover_what_they_are_to_cover():
+    for suite in ("standard", "full"):
+        experiments = SUITES[suite]
+        assert {experiment.task for experiment in experiments} == set(TASKS)
+        for experiment in experiments:
+            if not experiment.name.endswith("ablations"):
+                assert set(suites.EVERY) <= set(experiment.models)
+        run = {model for one in experiments for model in one.models}
+        assert run == set(MODELS)
+    for experiment in SUITES["quick"][:2]:
+        assert len(experiment.seeds) == 3
+
+
+@every_suite
+def test_a_variant_is_run_beside_what_it_ablates(suite):
+    for experiment in SUITES[suite]:
+        for model in experiment.models:
+            base = MODELS[model].ablates
+            assert base is None or base in experiment.models
+
+
+def check_sizes(experiments):
+    seen = set()
+    for experiment in experiments:
+        task = build_task(experiment.configuration(experiment.models[0]))
+        for cell in experiment.cells(seeds=(0,)):
+            of = cell.configuration
+            names = "mixer", "mixer_options", "hidden_dim", "parameters"
+            written = str([of[name] for name in (*names, "num_layers")])
+            written += str(getattr(task, "vocabulary_size", None))
+            if written not in seen:
+                seen.add(written)
+                count = parameters_of(of, task)
+                assert abs(count / experiment.parameters - 1) < 0.01, cell.title
+
+
+def test_models_of_the_quick_suite_have_as_many_weights(stand_ins):  # noqa: F811
+    check_sizes(SUITES["quick"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suite", ["standard", "full"])
+def test_models_have_as_many_weights(suite, stand_ins):  # noqa: F811
+    check_sizes(SUITES[suite])
