@@ -9,9 +9,10 @@ os.environ.setdefault("KERAS_BACKEND", "jax")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("MPLBACKEND", "agg")
 
-# Compiling is what most of the time goes to on JAX: what one process has
-# compiled, the others and later runs find. (With a limit to its size, JAX would
-# look through the whole cache whenever it adds to it.)
+# Compiling is what most of the time goes to on JAX. It need not be thorough,
+# and what one process has compiled, the others and later runs find. (With a
+# limit to its size, JAX would search the whole cache whenever it adds to it.)
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "true")
 os.environ.setdefault(
     "JAX_COMPILATION_CACHE_DIR",
     os.path.join(os.path.dirname(__file__), ".pytest_cache", "jax"),

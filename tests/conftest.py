@@ -8,26 +8,20 @@ from tests.helpers import compiled
 
 
 @pytest.fixture(autouse=True, scope="module")
-def quick_to_compile():
-    """Compiling is what takes the time of these tests; what is, is let go."""
+def what_is_compiled_is_let_go():
+    """Thousands of small programs would take gigabytes."""
+    yield
     if keras.backend.backend() == "jax":
         import jax
 
-        jax.config.update("jax_disable_most_optimizations", True)
-        yield
-        jax.config.update("jax_disable_most_optimizations", False)
-        # Thousands of small programs would take gigabytes.
         jax.clear_caches()
-    elif keras.backend.backend() == "tensorflow":
-        yield
+    if keras.backend.backend() == "tensorflow":
         # TensorFlow keeps the graph around every custom gradient, silu's too.
         from tensorflow.python.framework import ops
 
         registry = ops.gradient_registry._registry
         for name in [n for n in registry if n.startswith("CustomGradient")]:
             del registry[name]
-    else:
-        yield
 
 
 @pytest.fixture(autouse=True, scope="module")
