@@ -83,9 +83,7 @@ def padded(rows, length):
 
 def draw(rng, count, pairs):
     """`count` rows of up to `pairs` pairs, and what each token weighs."""
-    rows = [
-        row_of_pairs(rng, rng.integers(1, pairs + 1)) for _ in range(count)
-    ]
+    rows = [row_of_pairs(rng, rng.integers(1, pairs + 1)) for _ in range(count)]
     tokens, answers = (
         padded(column, 4 * pairs).astype("int32") for column in zip(*rows)
     )
@@ -248,13 +246,14 @@ print(f"and so does one layer: {keras.ops.max(abs(again - whole)):.1e}")
 ## Under another backend
 
 A `.keras` file has no backend. Whoever loads it needs `import keras_titans`,
-which brings the layers that the file names.
+which brings the layers that the file names. `compile=False` leaves behind how
+it was compiled: what suits one backend may not suit another.
 """
 
 SCRIPT = """
 import sys
 import keras, numpy as np, keras_titans
-model = keras.saving.load_model("functional_models.keras")
+model = keras.saving.load_model("functional_models.keras", compile=False)
 tokens, logits = np.load("functional_models.npz").values()
 apart = abs(model.predict(tokens, verbose=0) - logits).max()
 print(f"{keras.backend.backend()} differs by {apart:.1e}")
@@ -278,11 +277,14 @@ for other in sorted(others)[: 0 if SMALL else None]:
 """
 ## What to take from it
 
+![Right answers by the number of pairs](functional_models.png)
+
 - A memory goes where a recurrent layer goes, with masks, any length, `fit`,
   `predict` and `.keras` files, and its state has a way in and a way out.
-- It looks up what it was told. `functional_models.png` shows how far either
-  model can be taken beyond the lists that it was trained on.
+- It looks up what it was told, and how is no matter of the list's length. The
+  picture shows how far either model can be taken beyond the lists that it was
+  trained on. (One seed, and the same few steps of training for both.)
 
-Next: [a network, an objective and an update rule of your own](your_own_memory.py),
-and [memories that are kept](kept_memories.py).
+Next: [a memory of your own making](your_own_memory.py), and
+[memories that are kept](kept_memories.py).
 """

@@ -20,7 +20,8 @@ def as_notebook(guide):
     cells = [v4.new_markdown_cell(title)]
     for cell in guide.cells:
         if cell.cell_type == "markdown":
-            cells.append(v4.new_markdown_cell(cell.source))
+            prose = tutobook.linked(cell.source, "ipynb")
+            cells.append(v4.new_markdown_cell(prose))
         else:
             cells.append(v4.new_code_cell(cell.source.strip()))
     for i, cell in enumerate(cells):

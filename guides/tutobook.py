@@ -52,3 +52,8 @@ def read(path):
             f"{path.name} lacks {', '.join(missing)}."
         )
     return Guide(path, fields, cells)
+
+
+def linked(prose, suffix):
+    """Prose with its links to other guides led to files with a suffix."""
+    return re.sub(r"\((\w+)\.py\)", rf"(\1.{suffix})", prose)

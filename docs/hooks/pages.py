@@ -19,6 +19,9 @@ sys.path.insert(0, str(GUIDES))
 
 import tutobook
 
+# For a page that has no neighbours to navigate to.
+ALONE = "---\nhide:\n  - navigation\n---\n\n"
+
 # The order of the guides: what to read first. The others follow.
 FIRST = ("quickstart", "functional_models", "your_own_memory", "kept_memories")
 
@@ -42,7 +45,7 @@ def guide_page(guide):
     ]
     for cell in guide.cells:
         if cell.cell_type == "markdown":
-            parts.append(re.sub(r"\((\w+)\.py\)", r"(\1.md)", cell.source))
+            parts.append(tutobook.linked(cell.source, "md"))
         else:
             parts.append(f"```python\n{cell.source.strip()}\n```")
     picture = f"{guide.path.stem}.png"
@@ -87,7 +90,7 @@ def on_files(files, config):
         )
         files.append(file)
 
-    add("index.md", (ROOT / "README.md").read_text())
+    add("index.md", ALONE + (ROOT / "README.md").read_text())
     for guide in sorted_guides():
         add(f"guides/{guide.path.stem}.md", guide_page(guide))
     for folder in (GUIDES, RESULTS):
