@@ -70,8 +70,8 @@ def _eager_loop(step, carry, xs, shared, keep_starts):
         x = tree.map_structure(lambda column, i=i: column[i], xs)
         carry, y = step(carry, x, shared)
         ys.append(y)
-    starts = _columns(stack(starts))[0] if keep_starts else ()
-    return carry, stack(ys), starts
+    columns = _columns(stack(starts))[0] if keep_starts else ()
+    return carry, stack(ys), columns
 
 
 def _reverse_loop(step, starts, xs, shared, d_last, d_ys):
