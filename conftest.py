@@ -53,33 +53,39 @@ def pytest_fixture_setup(fixturedef):
 
 ROOT = pathlib.Path(__file__).parent
 # Where most of a test is its trace and its compilation, for minutes in all.
-TRACED = [
-    ROOT / "tests/layers",
-    ROOT / "tests/models",
-    ROOT / "tests/callbacks",
-    ROOT / "integration_tests",
-]
+SHARED = [ROOT / "tests/models", ROOT / "tests/callbacks"]
+TRACED = [*SHARED, ROOT / "tests/layers", ROOT / "integration_tests"]
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     """What takes long on one engine is `slow` there, and runs on the others.
 
-    Of what is traced, PyTorch runs all cases of a test, the engines that
-    compile run one each. Which one is drawn from the names of both, so that
-    all mixers and modes have their turn.
+    PyTorch runs everything. The engines that compile run one case of each
+    test that is traced, and share the tests of models between them. Which case
+    and which engine is drawn from names: all mixers and modes have their turn.
     """
     backend = keras.backend.backend()
     cases = defaultdict(list)
     for item in items:
         if any(backend in mark.args for mark in item.iter_markers("slow_on")):
             item.add_marker(pytest.mark.slow)
-        elif hasattr(item, "callspec") and any(
-            folder in item.path.parents for folder in TRACED
-        ):
+        elif any(folder in item.path.parents for folder in TRACED):
             cases[item.path, item.originalname].append(item)
-    if backend != "torch":
-        for (_, name), group in cases.items():
-            kept = zlib.crc32((backend + name).encode()) % len(group)
-            for item in group[:kept] + group[kept + 1 :]:
+    if backend == "torch":
+        return
+    for (path, name), group in cases.items():
+        kept = _drawn(backend + name, group)
+        shared = any(folder in path.parents for folder in SHARED)
+        one_engines = any(item.get_closest_marker("skipif") for item in group)
+        if shared and not one_engines:
+            if backend != _drawn(name, ["jax", "tensorflow"]):
+                kept = None
+        for item in group:
+            if item is not kept:
                 item.add_marker(pytest.mark.slow)
+
+
+def _drawn(name, choices):
+    """The same choice every time."""
+    return choices[zlib.crc32(name.encode()) % len(choices)]
