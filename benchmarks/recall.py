@@ -55,6 +55,7 @@ class Task(NamedTuple):
     first_question: int
     batch_size: int
     chunk_size: int
+    num_heads: int
     mixers: dict  # name -> function that makes a mixer, and `update`
 
 
@@ -73,23 +74,30 @@ def paper(max_learning_rate, **kwargs):
     )
 
 
-def memory(chunk_size=16, **options):
-    return lambda: NeuralMemory(1, chunk_size=chunk_size, **options), True
+def memory(update=True, **options):
+    def make(heads, chunk):
+        return NeuralMemory(heads, chunk_size=chunk, **options)
+
+    return make, update
 
 
 def union(layer, update=True, **options):
-    inner = memory(WINDOW)[0]
-    return lambda: layer(1, WINDOW, memory=inner(), **options), update
+    def make(heads, chunk):
+        inner = NeuralMemory(heads, chunk_size=chunk)
+        return layer(heads, WINDOW, memory=inner, **options)
+
+    return make, update
 
 
 TASKS = {
     "near": Task(
-        64,
-        12,
-        24,
-        64,
-        16,
-        {
+        length=64,
+        pairs=12,
+        first_question=24,
+        batch_size=64,
+        chunk_size=16,
+        num_heads=1,
+        mixers={
             "default (depth 2, token anchor)": memory(),
             "depth 2, token anchor, hidden rate 1": memory(
                 update_rule=UpdateRule(hidden_rate=1.0)
@@ -102,23 +110,27 @@ TASKS = {
         },
     ),
     "distance": Task(
-        12 * WINDOW,
-        WINDOW,
-        10 * WINDOW,
-        32,
-        WINDOW,
-        {
+        length=12 * WINDOW,
+        pairs=WINDOW,
+        first_question=10 * WINDOW,
+        batch_size=32,
+        chunk_size=WINDOW,
+        num_heads=2,
+        mixers={
             "MAC": union(MemoryAsContext),
             "MAC, no residual": union(MemoryAsContext, residual=False),
             "MAG": union(MemoryAsGate),
             "MAL": union(MemoryAsLayer),
-            "LMM": memory(WINDOW),
-            "slots": (lambda: SlotMemory(1), True),
+            "LMM": memory(),
+            "slots": (lambda heads, chunk: SlotMemory(heads), True),
             "MAC, memory frozen": union(MemoryAsContext, update=False),
             "MAG, memory frozen": union(MemoryAsGate, update=False),
             "MAL, memory frozen": union(MemoryAsLayer, update=False),
-            "LMM, memory frozen": (memory(WINDOW)[0], False),
-            "window alone": (lambda: WindowedAttention(1, WINDOW), True),
+            "LMM, memory frozen": memory(update=False),
+            "window alone": (
+                lambda heads, chunk: WindowedAttention(heads, WINDOW),
+                True,
+            ),
         },
     ),
 }
@@ -137,7 +149,8 @@ def model_with(task, name):
     tokens = keras.Input((task.length,), dtype="int32")
     x = keras.layers.Embedding(VOCABULARY, WIDTH)(tokens)
     for _ in range(2):
-        x = TitansBlock(make(), 2 * WIDTH)(x, update=update)
+        mixer = make(task.num_heads, task.chunk_size)
+        x = TitansBlock(mixer, 2 * WIDTH)(x, update=update)
     x = keras.layers.RMSNormalization()(x)
     model = keras.Model(tokens, keras.layers.Dense(VOCABULARY)(x))
     model.compile(
@@ -197,9 +210,10 @@ def report(task, results, path):
         *(f"`{command}`  " for command in commands),
         "",
         f"{task.pairs} pairs, asked for from token {task.first_question} to "
-        f"token {task.length}; two blocks of width {WIDTH}, one head, chunks "
-        f"of {task.chunk_size}; where there is attention, windows and "
-        f"segments of {WINDOW}. {task.batch_size} sequences a step.",
+        f"token {task.length}; two blocks of width {WIDTH}, heads: "
+        f"{task.num_heads}, chunks of {task.chunk_size}; where there is "
+        f"attention, windows and segments of {WINDOW}. {task.batch_size} "
+        "sequences a step.",
         "Accuracy after each 100 steps: mean over seeds (lowest to highest).",
         "",
         "| mixer | backend | seeds | "
