@@ -38,7 +38,7 @@ def examples(thing):
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=pytest.mark.slow_on("tensorflow"))
+        pytest.param(name, marks=pytest.mark.slow_on("jax", "tensorflow"))
         if name.startswith(("models.", "callbacks."))
         else name
         for name in PUBLIC
