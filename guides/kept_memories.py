@@ -149,13 +149,22 @@ learn what not to write, and not to forget.
 """
 
 rng = np.random.default_rng(0)
-stages = [(160, 8, 2, 1)] if SMALL else [(160, 32, 25, 16), (1024, 8, 25, 4)]
+stages = (
+    [(160, 8, 2, 1)]
+    if SMALL
+    else [(160, 32, 25, 16), (1024, 8, 25, 4), (4096, 2, 25, 4)]
+)
 start = time.perf_counter()
 for length, rows, steps, epochs in stages:
     for _ in range(epochs):
         inputs, labels, weight = conversations(rng, steps * rows, length)
         logs = learner.fit(
-            inputs, labels, rows, sample_weight=weight, verbose=0
+            inputs,
+            labels,
+            rows,
+            sample_weight=weight,
+            shuffle=False,
+            verbose=0,
         ).history
         if logs["accuracy"][-1] > 0.99:
             break
@@ -213,7 +222,8 @@ for distance in DISTANCES:
         model.memorize(np.tile(piece, (READERS, 1)))
         read = distance
     recalled.append(share_right())
-    print(f"{distance:8,} {recalled[-1]:8.0%}   {model.get_memory()}")
+    print(f"{distance:8,} {recalled[-1]:8.0%}")
+print(model.get_memory())
 
 model.reset_memory()
 untold = share_right()
@@ -269,7 +279,8 @@ answers = model.generate(
     [" What does Hugo like?", " What does Ida like?"], max_length=16,
     strip_prompt=True,
 )
-print("in a new process: Hugo", *answers[:1], "and Ida", *answers[1:])
+hugo, ida = (answer.strip() for answer in answers)
+print("in a new process: Hugo likes", hugo, "and Ida likes", ida)
 """
 
 model.save_to_preset("kept_memories_model")

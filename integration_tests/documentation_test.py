@@ -4,6 +4,7 @@ That all of the site can be built is seen to by `.ci/run`.
 """
 
 import pathlib
+import re
 import textwrap
 
 import griffe
@@ -34,12 +35,14 @@ def package():
 
 @pytest.mark.parametrize("module, name", PUBLIC)
 def test_a_public_name_has_its_page(module, name, package):
-    page = reference.pages()[f"reference/{module}/{name}.md"]
-    assert f"::: keras_titans.{module}.{name}\n" in page
-    index = reference.pages()[f"reference/{module}/index.md"]
-    assert f"[`{name}`]({name}.md)" in index
+    pages = reference.pages()
+    page = pages[f"reference/{module}/{name}.md"]
+    assert f"heading: keras_titans.{module}.{name}\n" in page
+    assert f"[`{name}`]({name}.md)" in pages[f"reference/{module}/index.md"]
     assert f"reference/{module}/{name}.md" in str(reference.navigation())
-    thing = package[f"{module}.{name}"]
+    place = re.search(r"^::: keras_titans\.(.+)$", page, re.MULTILINE)[1]
+    thing = package[place]
+    assert thing.name == name and not thing.is_module
     assert thing.docstring is not None
     text = thing.docstring.value
     assert "**Example**" in text

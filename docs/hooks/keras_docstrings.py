@@ -1,11 +1,9 @@
 """Docstrings in Keras' form, as Markdown.
 
 `Args:`, `Call arguments:` and so on become lists, as on keras.io; griffe's own
-parser knows no call arguments. And `keras_titans.models` loads some of its
-names when they are asked for: here they are told to griffe, which only reads.
+parser knows no call arguments.
 """
 
-import ast
 import re
 import textwrap
 
@@ -66,15 +64,8 @@ def as_markdown(docstring):
 
 
 class KerasDocstrings(griffe.Extension):
-    """What the module's docstring says."""
+    """Every docstring that griffe reads, as Markdown."""
 
     def on_object(self, *, obj, **kwargs):
         if obj.docstring is not None:
             obj.docstring.value = as_markdown(obj.docstring.value)
-
-    def on_package(self, *, pkg, **kwargs):
-        models = pkg["models"]
-        loaded_late = ast.literal_eval(str(models["_WITH_KERAS_HUB"].value))
-        for name, module in loaded_late.items():
-            path = f"{module}.{name}"
-            models.set_member(name, griffe.Alias(name, path, parent=models))

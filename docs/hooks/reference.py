@@ -63,16 +63,23 @@ def summary(thing):
     return " ".join(first.split())
 
 
+def defined_at(thing):
+    """Where a name comes from, which may be where it is not exported."""
+    return f"{thing.__module__}.{thing.__qualname__}"
+
+
 def symbol_page(place, name):
-    shown = members(getattr(module(place), name))
+    thing = getattr(module(place), name)
+    shown = members(thing)
     return "\n".join(
         [
             "---",
             f"title: {name}",
             "---",
             "",
-            f"::: keras_titans.{place}.{name}",
+            f"::: {defined_at(thing)}",
             "    options:",
+            f"      heading: keras_titans.{place}.{name}",
             f"      members: {shown or 'false'}",
             "",
         ]
