@@ -55,5 +55,5 @@ def read(path):
 
 
 def linked(prose, suffix):
-    """Prose with its links to other guides led to files with a suffix."""
-    return re.sub(r"\((\w+)\.py\)", rf"(\1.{suffix})", prose)
+    """Prose with its links to guides led to files with another suffix."""
+    return re.sub(r"\(((guides/)?\w+)\.py\)", rf"(\1.{suffix})", prose)

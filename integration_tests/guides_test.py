@@ -80,6 +80,12 @@ def test_a_link_to_a_guide_leads_to_its_notebook():
     assert cells[1].source == "See [this](other_guide.ipynb)."
 
 
+def test_links_to_guides_are_told_from_others():
+    prose = "[a](b.py), [c](guides/d.py), [e](f/g.py), [h](https://i.org/j.py)"
+    wanted = prose.replace("b.py", "b.md").replace("d.py", "d.md")
+    assert tutobook.linked(prose, "md") == wanted
+
+
 def test_a_guide_without_its_fields_is_refused(tmp_path):
     (tmp_path / "bad.py").write_text('"""\nTitle: Bad\n"""\n\nprint(1)\n')
     with pytest.raises(ValueError, match="bad.py lacks Author"):

@@ -90,7 +90,8 @@ def on_files(files, config):
         )
         files.append(file)
 
-    add("index.md", ALONE + (ROOT / "README.md").read_text())
+    readme = (ROOT / "README.md").read_text()
+    add("index.md", ALONE + tutobook.linked(readme, "md"))
     for guide in sorted_guides():
         add(f"guides/{guide.path.stem}.md", guide_page(guide))
     for folder in (GUIDES, RESULTS):
