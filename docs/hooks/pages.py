@@ -55,6 +55,15 @@ def guide_page(guide):
     return "\n\n".join(parts) + "\n"
 
 
+def results_page(path):
+    """A benchmark's tables, and its plot where there is one."""
+    text = path.read_text()
+    plot = path.with_suffix(".png")
+    if plot.exists() and plot.name not in text:
+        text += f"\n![The same, drawn]({plot.name})\n"
+    return text
+
+
 def title(path):
     """The first heading of a Markdown file."""
     return re.search(r"^# (.+)$", path.read_text(), re.MULTILINE)[1]
@@ -94,11 +103,11 @@ def on_files(files, config):
     add("index.md", ALONE + tutobook.linked(readme, "md"))
     for guide in sorted_guides():
         add(f"guides/{guide.path.stem}.md", guide_page(guide))
+    for path in sorted(RESULTS.glob("*.md")):
+        add(str(path.relative_to(ROOT)), results_page(path))
     for folder in (GUIDES, RESULTS):
-        for path in sorted(folder.iterdir()):
-            wanted = (".png", ".md") if folder is RESULTS else (".png",)
-            if path.suffix in wanted:
-                add(str(path.relative_to(ROOT)), source=str(path))
+        for path in sorted(folder.glob("*.png")):
+            add(str(path.relative_to(ROOT)), source=str(path))
     for place, content in reference.pages().items():
         add(place, content)
     return files
