@@ -149,7 +149,11 @@ learn what not to write, and not to forget.
 """
 
 rng = np.random.default_rng(0)
-stages = [(160, 8, 2, 1)] if SMALL else [(160, 32, 25, 16), (1024, 8, 25, 4)]
+stages = (
+    [(160, 8, 2, 1)]
+    if SMALL
+    else [(160, 32, 25, 16), (1024, 8, 25, 4), (4096, 2, 25, 4)]
+)
 start = time.perf_counter()
 for length, rows, steps, epochs in stages:
     for _ in range(epochs):
