@@ -133,7 +133,7 @@ for i, tag in enumerate(("surprise", "memory_norm", "learning_rate")):
             f"C{i}{style}",
             label=f"{name}, {tag.replace('_', ' ')}",
         )
-above.set(xlabel="step", ylabel="of where it began", yscale="log")
+above.set(xlabel="step", ylabel="of where it began")
 above.legend(frameon=False, fontsize=8, ncols=3)
 above.spines[["top", "right"]].set_visible(False)
 
