@@ -119,7 +119,7 @@ def context_row(x, weights, num_heads, segment, memory, residual=True):
     heads, network = memory["num_heads"], memory["network"]
     query = unit(projected(x, theirs, "query", heads))
     held = starting_weights(theirs, heads)
-    h, y = np.zeros_like(x), np.zeros_like(x)
+    h, y, z = np.zeros_like(x), np.zeros_like(x), np.zeros_like(x)
     for start in range(0, len(x), segment):
         here = slice(start, start + segment)
         read = np.stack(
@@ -140,9 +140,10 @@ def context_row(x, weights, num_heads, segment, memory, residual=True):
             prefix=prefix,
             memory_tokens=h[upto],
         )
-        if residual:
-            attended[here] += x[here]
         y[here] = norm(attended[here], weights, "attention_norm")
-        m, surprise, states = layer_row(y[upto], theirs, **memory)
+        z[here] = y[here]
+        if residual:
+            z[here] = x[here] + weights["share"] * y[here]
+        m, surprise, states = layer_row(z[upto], theirs, **memory)
         held = [state[0] for state in states]
     return y * sigmoid(norm(m, weights, "memory_norm")), surprise

@@ -7,17 +7,17 @@ from keras import tree
 from keras_titans import backend
 
 
-def layer_scan(step, layers, carry, xs, remat):
+def layer_scan(step, variables, carry, xs, remat):
     """Fold `step(carry, x) -> (carry, y)` over axis 0 of `xs`.
 
     The engines' loops differentiate what they are handed and nothing that a
-    step closes over. So the layers' weights are handed in, and each step
+    step closes over. So the variables' values are handed in, and each step
     finds them where it looks for the variables. Whole numbers travel as
     floats, exact up to 2^24, because loops of gradients take no others.
 
     Args:
-        step: A function that calls `layers` and closes over no tensor.
-        layers: The layers that it calls.
+        step: A function that uses `variables` and closes over no tensor.
+        variables: The variables of the layers that it calls.
         carry: Nested tensors, the same at every step.
         xs: Nested tensors with a common leading axis.
         remat: Keep only the carries for the backward pass, and recompute.
@@ -27,8 +27,7 @@ def layer_scan(step, layers, carry, xs, remat):
     """
     variables = [
         variable
-        for layer in layers
-        for variable in layer.variables
+        for variable in variables
         if keras.backend.is_float_dtype(variable.dtype)
     ]
     carry_dtypes, x_dtypes = (

@@ -12,6 +12,10 @@ from keras_titans.layers.stateful_layer import zeros_like_spec
 from keras_titans.ops.segments import Segments
 from keras_titans.validation import check_positive_integer
 
+# Of the attention in what is written. A tenth of a token's own size leaves
+# the token easy to find from the first step on.
+INITIAL_SHARE = 0.1
+
 
 @keras.saving.register_keras_serializable("keras_titans")
 class MemoryAsContext(GatedAttentionAndMemory):
@@ -21,16 +25,17 @@ class MemoryAsContext(GatedAttentionAndMemory):
     memory `M_{s-1}` as the segment before has left it, for segment `x_s`:
 
         h = M_{s-1}(x_s)                       retrieve, write nothing
-        y = norm(x_s + attention([p, h, x_s])) causal within the segment
-        m_t = M_t(y_t)                         write y_t, then read
+        y = norm(attention([p, h, x_s]))       causal within the segment
+        m_t = M_t(z_t),  z = x_s + c y         write z_t, then read
         o = y * sigmoid(norm(m))
 
-    (equations 21 to 25). Two things are so that no token sees a later one:
-    `x_i` attends to `h_j` only for `j <= i`; and the second read is of the
-    memory just after the token itself, where the paper's, by the letter, is
-    of the memory after the whole segment. And `x_s` is added to what the
-    attention makes of it, a residual that the equations leave out as they do
-    the others: else what is written begins as a mean over the segment.
+    (equations 21 to 25; `c`: a learned vector). Two things are so that no
+    token sees a later one: `x_i` attends to `h_j` only for `j <= i`; and the
+    second read is of the memory just after the token itself, where the
+    paper's, by the letter, is of the memory after the whole segment. And what
+    is written is `z`, with a residual that the equations leave out as they do
+    the others, where the paper by the letter writes `y`: a mean over the
+    segment at first, by which no token is found again.
 
     A segment whose length is a multiple of the memory's `chunk_size` is
     fastest.
@@ -46,7 +51,7 @@ class MemoryAsContext(GatedAttentionAndMemory):
         num_key_value_heads: Heads of the attention's keys and values, as
             `WindowedAttention`'s.
         gate_activation: Of the memory's output, where it gates.
-        residual: Whether `x_s` is added to the attention's output.
+        residual: Whether the memory is written with `z`, and not with `y`.
         kernel_initializer: For the attention's projections.
         remat: Whether training recomputes, and does not keep, what the
             backward pass needs within each segment.
@@ -101,6 +106,15 @@ class MemoryAsContext(GatedAttentionAndMemory):
         self.residual = residual
         self.remat = remat
 
+    def build(self, input_shape):
+        super().build(input_shape)
+        if self.residual:
+            self.share = self.add_weight(
+                shape=(self.width,),
+                initializer=keras.initializers.Constant(INITIAL_SHARE),
+                name="share",
+            )
+
     def mix(self, x, state, count, **options):
         rows, length, _ = ops.shape(x)
         known = isinstance(length, int)
@@ -146,9 +160,12 @@ class MemoryAsContext(GatedAttentionAndMemory):
         xs = [segments.cut(x)]
         if counts is not None:
             xs.append(counts)
+        weights = [self.share] if self.residual else []
+        for layer in self.parts():
+            weights += layer.variables
         state, results = layer_scan(
             step,
-            self.parts(),
+            weights,
             state,
             xs,
             self.remat and bool(options["training"]),
@@ -177,8 +194,9 @@ class MemoryAsContext(GatedAttentionAndMemory):
         y, _, attention = self.attention.mix(
             x, attention, count, prefix=self.prefix, memory_tokens=h
         )
-        y = self.attention_norm(x + y if self.residual else y)
-        m, surprise, memory = self.memory.mix(y, memory, count, **options)
+        y = self.attention_norm(y)
+        z = x + ops.cast(self.share, y.dtype) * y if self.residual else y
+        m, surprise, memory = self.memory.mix(z, memory, count, **options)
         y = self.gated(y, m)
         after = {"memory": memory, "query": query}
         if attention is not None:

@@ -30,7 +30,7 @@ class Walk(keras.layers.Layer):
         carry = ops.zeros((2, 3), "float64"), ops.zeros((2, 1), "int32")
         if self.how != "unrolled":
             (state, count), ys = layer_scan(
-                step, [self.dense], carry, xs, remat=self.how == "remat"
+                step, self.dense.variables, carry, xs, remat=self.how == "remat"
             )
         else:
             ys = []
