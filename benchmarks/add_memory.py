@@ -29,6 +29,7 @@ import keras
 import keras_hub
 import numpy as np
 
+from benchmarks.markdown import table
 from guides.planted_facts import Planting
 from guides.planted_facts import answer_tokens
 from guides.planted_facts import load_addresses
@@ -256,29 +257,33 @@ def report(results, command, path):
         "Facts known of those asked for, by how many tokens before they were "
         "told:",
         "",
-        "| model | weights | trained | "
-        + " | ".join(f"to {d:,}" for d in DISTANCES[1:])
-        + " |",
-        "|---" * (2 + len(DISTANCES)) + "|",
-    ]
-    for r in results:
-        cells = [f"{known} of {asked}" for known, asked in r["recall"]]
-        rows.append(
-            f"| {r['variant']} | {r['weights']:,} | {r['trained']:,} | "
-            + " | ".join(cells)
-            + " |"
-        )
-    rows += [
+        *table(
+            [
+                "model",
+                "weights",
+                "trained",
+                *(f"to {d:,}" for d in DISTANCES[1:]),
+            ],
+            [
+                [
+                    r["variant"],
+                    f"{r['weights']:,}",
+                    f"{r['trained']:,}",
+                    *(f"{known} of {asked}" for known, asked in r["recall"]),
+                ]
+                for r in results
+            ],
+        ),
         "",
         "Perplexity on the text, by position:",
         "",
-        "| model | " + " | ".join(ranges) + " |",
-        "|---" * (1 + len(ranges)) + "|",
-    ]
-    for r in results:
-        cells = [f"{p:.1f}" for p in r["perplexity"]]
-        rows.append(f"| {r['variant']} | " + " | ".join(cells) + " |")
-    rows += [
+        *table(
+            ["model", *ranges],
+            [
+                [r["variant"], *(f"{p:.1f}" for p in r["perplexity"])]
+                for r in results
+            ],
+        ),
         "",
         "Before it is trained, the model with memories is the base: its "
         "largest difference in perplexity is "

@@ -4,6 +4,7 @@ import json
 import pathlib
 
 from benchmarks import measure
+from benchmarks.markdown import table
 
 TITLES = {"forward": "Forward", "train": "Forward + backward"}
 REFERENCE = "titans-pytorch", "torch", "chunk starts"
@@ -52,49 +53,44 @@ def write(output):
         "PyTorch is the fused one.",
     ]
     for mode, title in TITLES.items():
-        rows += ["", f"## {title}, seconds", ""]
-        rows += [_head(["", *columns, "per token"])]
+        body = []
         for key in keys:
             values = [_value(found.get((key, mode, n))) for n in lengths]
-            cells_ = [_seconds(found, key, mode, n) for n in lengths]
-            rows.append(_row([name_of(key), *cells_, _flat(lengths, values)]))
+            shown = [_seconds(found, key, mode, n) for n in lengths]
+            body.append([name_of(key), *shown, _flat(lengths, values)])
+        rows += ["", f"## {title}, seconds", ""]
+        rows += table(["", *columns, "per token"], body)
     rows += [
         "",
         "In parentheses: how many times as fast as titans-pytorch with "
         "gradients at chunk starts. Last: cost per token, longest over "
         "shortest that ran.",
     ]
-    rows += ["", "## Peak memory over the idle process, MiB", ""]
-    rows += [_head(["forward + backward", *columns, "KiB per token"])]
+    body = []
     for key in keys:
         values = [_memory(found.get((key, "train", n))) for n in lengths]
         shown = [f"{v / measure.MIB:,.0f}" if v else "–" for v in values]
-        rows.append(_row([name_of(key), *shown, _slope(lengths, values)]))
-    rows += ["", "## One token from a state", ""]
-    rows += [_head(["", "ms", "parameters"])]
+        body.append([name_of(key), *shown, _slope(lengths, values)])
+    rows += ["", "## Peak memory over the idle process, MiB", ""]
+    rows += table(["forward + backward", *columns, "KiB per token"], body)
+    body = []
     for key in keys:
         line = found.get((key, "step", lengths[0]))
         if line and "median" in line:
             shown = f"{1e3 * line['median']:.2f}", f"{line['parameters']:,}"
-            rows.append(_row([name_of(key), *shown]))
+            body.append([name_of(key), *shown])
+    rows += ["", "## One token from a state", ""]
+    rows += table(["", "ms", "parameters"], body)
     missing = [c for c in cells if "not_run" in c]
     if missing:
-        rows += ["", "## Not run", "", _head(["", "tokens", "why"])]
-        rows += [
-            _row([name_of(key_of(c)), f"{c['length']:,}", c["not_run"]])
+        body = [
+            [name_of(key_of(c)), f"{c['length']:,}", c["not_run"]]
             for c in missing
         ]
+        rows += ["", "## Not run", "", *table(["", "tokens", "why"], body)]
     path.with_suffix(".md").write_text("\n".join(rows) + "\n")
     print("\n".join(rows))
     plot(keys, found, lengths, path.with_suffix(".png"))
-
-
-def _head(names):
-    return _row(names) + "\n" + _row(["---"] * len(names))
-
-
-def _row(cells):
-    return "| " + " | ".join(cells) + " |"
 
 
 def _value(line):

@@ -18,6 +18,7 @@ from benchmarks import measure
 from benchmarks import peers
 from benchmarks import workers
 from benchmarks.blocks import PEER
+from benchmarks.markdown import table
 
 RESULTS = pathlib.Path(__file__).parent / "results"
 SIZE = {"dim": 256, "heads": 4, "hidden": 704, "depth": 4, "window": 128}
@@ -146,9 +147,8 @@ def report(output):
         f"{spec['dim']}, {spec['heads']} heads, segments of {spec['window']}, "
         f"float32, one sequence, {spec['engine']}. Medians.",
         "",
-        _row(["tokens a second", *(f"after {n:,}" for n in lengths)]),
-        _rule(lengths),
     ]
+    body = []
     for package in packages:
         shown = []
         for n in lengths:
@@ -157,28 +157,35 @@ def report(output):
             if its and mine and package != "keras_titans":
                 ratio = f" (ours {mine / its:.1f}x)"
             shown.append(f"{its:.0f}{ratio}" if its else "–")
-        rows.append(_row([NAMES[package], *shown]))
-    rows += ["", _row(["reading the prompt, s", *(f"{n:,}" for n in lengths)])]
-    rows += [_rule(lengths)]
+        body.append([NAMES[package], *shown])
+    head = ["tokens a second", *(f"after {n:,}" for n in lengths)]
+    rows += [*table(head, body), ""]
+    body = []
     for package in packages:
         values = [
             found.get((package, n, "prompt"), {}).get("median") for n in lengths
         ]
         shown = [f"{v:.3g}" if v else "–" for v in values]
-        rows.append(_row([NAMES[package], *shown]))
-    rows += ["", _row(["peak over idle, MiB", *(f"{n:,}" for n in lengths)])]
-    rows += [_rule(lengths)]
+        body.append([NAMES[package], *shown])
+    columns = [f"{n:,}" for n in lengths]
+    rows += [*table(["reading the prompt, s", *columns], body), ""]
+    body = []
     for package in packages:
         values = [_peak(found, package, n) for n in lengths]
         shown = [f"{v / measure.MIB:,.0f}" if v else "–" for v in values]
-        rows.append(_row([NAMES[package], *shown]))
+        body.append([NAMES[package], *shown])
+    rows += table(["peak over idle, MiB", *columns], body)
     missing = [c for c in cells if "not_run" in c]
     if missing:
-        rows += ["", _row(["not run", "tokens", "why"]), "|---|---|---|"]
-        for c in missing:
-            name = NAMES.get(c["package"], c["package"])
-            what = f"{c['length']:,}, {c['mode']}"
-            rows.append(_row([name, what, c["not_run"]]))
+        body = [
+            [
+                NAMES.get(c["package"], c["package"]),
+                f"{c['length']:,}, {c['mode']}",
+                c["not_run"],
+            ]
+            for c in missing
+        ]
+        rows += ["", *table(["not run", "tokens", "why"], body)]
     streams = [c for c in cells if c["package"] == "stream" and "median" in c]
     if streams:
         rows += [
@@ -188,24 +195,20 @@ def report(output):
             f"{SMALL['depth']} MAC blocks of width {SMALL['dim']}, in pieces "
             "of 4,096 tokens; finite to the end.",
             "",
-            _row(["tokens", "tokens a second", "peak of the process, MiB"]),
-            "|---|---|---|",
         ]
-        for c in streams:
-            speed = f"{c['length'] / c['median']:,.0f}"
-            peak = f"{c['peak_of_process'] / measure.MIB:,.0f}"
-            rows.append(_row([f"{c['length']:,}", speed, peak]))
+        body = [
+            [
+                f"{c['length']:,}",
+                f"{c['length'] / c['median']:,.0f}",
+                f"{c['peak_of_process'] / measure.MIB:,.0f}",
+            ]
+            for c in streams
+        ]
+        head = ["tokens", "tokens a second", "peak of the process, MiB"]
+        rows += table(head, body)
     path.with_suffix(".md").write_text("\n".join(rows) + "\n")
     print("\n".join(rows))
     plot(packages, lengths, rates, path.with_suffix(".png"))
-
-
-def _row(cells):
-    return "| " + " | ".join(cells) + " |"
-
-
-def _rule(lengths):
-    return "|---" * (1 + len(lengths)) + "|"
 
 
 def _peak(found, package, length):

@@ -18,6 +18,7 @@ import sys
 from benchmarks import flops
 from benchmarks import measure
 from benchmarks import workers
+from benchmarks.markdown import table
 from benchmarks.memory_layer_cell import MODES
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -194,7 +195,7 @@ def report(run):
 
 
 def _rates(run):
-    rows = ["| TFLOP/s | before | after |", "| --- | --- | --- |"]
+    rows = []
     rates = [line for line in run.lines if line["kind"] == "rate"]
     for before in (line for line in rates if line["when"] == "before"):
         key = [before[k] for k in ("size", "dtype", "engine")]
@@ -204,9 +205,9 @@ def _rates(run):
             if line["when"] == "after"
             and [line[k] for k in ("size", "dtype", "engine")] == key
         )
-        cells = f"{before['rate'] / 1e12:.3g} | {after / 1e12:.3g}"
-        rows.append(f"| {' '.join(key)} | {cells} |")
-    return "\n".join(rows) + "\n"
+        values = (before["rate"], after)
+        rows.append([" ".join(key), *(f"{v / 1e12:.3g}" for v in values)])
+    return "\n".join(table(["TFLOP/s", "before", "after"], rows)) + "\n"
 
 
 def _cells(run, length):

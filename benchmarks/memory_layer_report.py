@@ -4,6 +4,7 @@ import json
 
 from benchmarks import measure
 from benchmarks import memory_layer_plot
+from benchmarks.markdown import table
 
 PEERS = ("chunk starts", "initial weights")
 MODES = {"forward": "Forward", "train": "Forward + backward"}
@@ -74,8 +75,7 @@ def write(output):
 
 
 def _table(head, rows):
-    body = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(row) + " |" for row in body) + "\n"
+    return "\n".join(table(head, rows)) + "\n"
 
 
 def _number(value, digits=3):

@@ -24,6 +24,7 @@ os.environ.setdefault("KERAS_BACKEND", "jax")
 import keras
 import numpy as np
 
+from benchmarks.markdown import table
 from keras_titans.layers import MemoryBlock
 from keras_titans.layers import NeuralMemory
 from keras_titans.models import MemorySnapshot
@@ -198,10 +199,14 @@ def report(results, path):
             "",
             f"## {title}",
             "",
-            "| weight of the second | recall of the first's pairs "
-            "| of the second's |",
-            "|---|---|---|",
-            *(f"| {w:g} | {cell(one[w])} | {cell(two[w])} |" for w in one),
+            *table(
+                [
+                    "weight of the second",
+                    "recall of the first's pairs",
+                    "of the second's",
+                ],
+                [[f"{w:g}", cell(one[w]), cell(two[w])] for w in one],
+            ),
         ]
     merged = means(results, "several", "memories", "recall")
     whole = means(results, "several", "memories", "recall of one that read all")
@@ -209,12 +214,14 @@ def report(results, path):
         "",
         "## Several, with equal weights",
         "",
-        "| memories | pairs in all | recall, merged "
-        "| recall, one memory that read all |",
-        "|---|---|---|---|",
-        *(
-            f"| {n} | {n * PAIRS} | {cell(merged[n])} | {cell(whole[n])} |"
-            for n in merged
+        *table(
+            [
+                "memories",
+                "pairs in all",
+                "recall, merged",
+                "recall, one memory that read all",
+            ],
+            [[n, n * PAIRS, cell(merged[n]), cell(whole[n])] for n in merged],
         ),
     ]
     path.with_suffix(".md").write_text("\n".join(rows) + "\n")

@@ -21,6 +21,7 @@ import tempfile
 import time
 
 from benchmarks import measure
+from benchmarks.markdown import table
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOKENS = 256  # of the vocabulary
@@ -162,7 +163,7 @@ def run(options):
             command, env=environment, stdout=subprocess.PIPE, check=True
         )
         lines.append(json.loads(done.stdout.splitlines()[-1]))
-        print(row(lines[-1]), flush=True)
+        print(*row(lines[-1]), flush=True)
     with open(options.output + ".jsonl", "w", encoding="utf-8") as file:
         file.write("".join(json.dumps(line) + "\n" for line in lines))
 
@@ -172,19 +173,22 @@ def row(cell):
     step = without / cell["steps"]
     images = cell["look_with_images"] - cell["look"]
     share = images / (cell["image_steps"] * step)
-    return (
-        f"| {cell['engine']} | {1e3 * step:.1f} | "
+    return [
+        cell["engine"],
+        f"{1e3 * step:.1f}",
         f"{min(cell['without']) / without:.3f} to "
-        f"{max(cell['without']) / without:.3f} | "
-        f"{with_ / without:.3f} | {1e3 * cell['look']:.0f} | "
-        f"{1e3 * images:.0f} | {100 * share:.1f} % |"
-    )
+        f"{max(cell['without']) / without:.3f}",
+        f"{with_ / without:.3f}",
+        f"{1e3 * cell['look']:.0f}",
+        f"{1e3 * images:.0f}",
+        f"{100 * share:.1f} %",
+    ]
 
 
 def report(output):
     with open(output + ".jsonl", encoding="utf-8") as file:
         machine, spec, *cells = (json.loads(line) for line in file)
-    table = [
+    rows = [
         "# What watching the memories costs",
         "",
         f"`{spec['command']}`",
@@ -196,15 +200,22 @@ def report(output):
         f"row every {cells[0]['steps']} steps, its default. Medians over "
         f"{spec['epochs']} epochs with one look and as many without, in turns.",
         "",
-        "| engine | ms a step | spread of epochs without | with / without "
-        "| ms a look | ms its images | their share, every "
-        f"{cells[0]['image_steps']:,} steps |",
-        "|---|---:|---:|---:|---:|---:|---:|",
-        *(row(cell) for cell in cells),
+        *table(
+            [
+                "engine",
+                "ms a step",
+                "spread of epochs without",
+                "with / without",
+                "ms a look",
+                "ms its images",
+                f"their share, every {cells[0]['image_steps']:,} steps",
+            ],
+            map(row, cells),
+        ),
     ]
     with open(output + ".md", "w", encoding="utf-8") as file:
-        file.write("\n".join(table) + "\n")
-    print("\n".join(table))
+        file.write("\n".join(rows) + "\n")
+    print("\n".join(rows))
 
 
 def main():

@@ -31,6 +31,7 @@ os.environ.setdefault("KERAS_BACKEND", "jax")
 import keras
 import numpy as np
 
+from benchmarks.markdown import table
 from benchmarks.tasks.recall import FILLER
 from benchmarks.tasks.recall import AssociativeRecall
 from keras_titans.layers import MemoryAsContext
@@ -219,11 +220,10 @@ def report(task, results, path):
         "Accuracy after each 100 steps: mean over seeds (lowest to highest). "
         f"Training ends at {LEARNED}, and the last accuracy is repeated.",
         "",
-        "| mixer | backend | seeds | "
-        + " | ".join(str(100 * (e + 1)) for e in range(epochs))
-        + " |",
-        "|---" * (3 + epochs) + "|",
     ]
+    head = ["mixer", "backend", "seeds"]
+    head += [100 * (e + 1) for e in range(epochs)]
+    body = []
     for (mixer, backend), group in groups.items():
         cells = []
         for epoch in range(epochs):
@@ -234,9 +234,8 @@ def report(task, results, path):
                 if np.isfinite(values).all()
                 else f"NaN in {np.isnan(values).sum()} of {len(values)}"
             )
-        rows.append(
-            f"| {mixer} | {backend} | {len(group)} | {' | '.join(cells)} |"
-        )
+        body.append([mixer, backend, len(group), *cells])
+    rows += table(head, body)
     path.with_suffix(".md").write_text("\n".join(rows) + "\n")
     plot(groups, epochs, path.with_suffix(".png"))
     print("\n".join(rows))

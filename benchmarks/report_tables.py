@@ -1,17 +1,12 @@
 """Tables of a suite's results, in Markdown."""
 
 from benchmarks.experiment import MODELS
+from benchmarks.markdown import table
 from benchmarks.measure import MIB
 from benchmarks.measure import median
 from benchmarks.results_of import METRICS
 
 NOTHING = "\u2013"
-
-
-def table(head, rows):
-    """Lines of Markdown; all columns but the first to the right."""
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    return ["| " + " | ".join(map(str, line)) + " |" for line in lines]
 
 
 def in_order(found):

@@ -16,6 +16,7 @@ import sys
 
 from benchmarks import measure
 from benchmarks import workers
+from benchmarks.markdown import table
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 MODULE = "benchmarks.segmented_training_worker"
@@ -112,7 +113,7 @@ def report(output):
     by_place = {(name_of(line), line["length"]): line for line in cells}
     lengths = sorted({line["length"] for line in cells})
     spec = cells[0]
-    table = [
+    rows = [
         "# Training on long sequences, whole and by segments",
         "",
         f"`{command}`",
@@ -125,11 +126,11 @@ def report(output):
         "forward, backward and Adam; the peak is the whole process's during "
         "steps after the first, interpreter and libraries included.",
         "",
-        "| tokens | "
-        + " | ".join(f"{way}: µs/token | peak MiB" for way in ways)
-        + " |",
-        "|---:" * (1 + 2 * len(ways)) + "|",
     ]
+    head = ["tokens"]
+    for way in ways:
+        head += [f"{way}: µs/token", "peak MiB"]
+    body = []
     for length in lengths:
         row = [f"{length:,}"]
         for way in ways:
@@ -139,9 +140,10 @@ def report(output):
                 row.append(f"{line['peak'] / measure.MIB:,.0f}")
             else:
                 row += [line.get("not_run", ""), ""]
-        table.append("| " + " | ".join(row) + " |")
+        body.append(row)
+    rows += table(head, body)
     with open(output + ".md", "w", encoding="utf-8") as file:
-        file.write("\n".join(table) + "\n")
+        file.write("\n".join(rows) + "\n")
     draw(by_place, ways, lengths, output + ".png")
 
 

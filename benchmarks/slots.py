@@ -21,6 +21,7 @@ import keras
 
 from benchmarks import engines
 from benchmarks import measure
+from benchmarks.markdown import table
 from keras_titans.layers import SlotMemory
 
 RESULTS = pathlib.Path(__file__).parent / "results"
@@ -98,11 +99,11 @@ def report(lines, path):
     for mode, title in MODES.items():
         scale = 1e3 if mode == "step" else 1e6 / TOKENS
         head = [title, *(f"{size:,} slots" for size in sizes)]
-        rows += ["", f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+        body = []
         for name in CHOICES:
             values = [scale * found[name, s, mode]["median"] for s in sizes]
-            shown = " | ".join(f"{value:.3g}" for value in values)
-            rows.append(f"| {name} | {shown} |")
+            body.append([name, *(f"{value:.3g}" for value in values)])
+        rows += ["", *table(head, body)]
     mib = WIDTH * 4 / measure.MIB
     rows += [
         "",
