@@ -20,7 +20,6 @@ from benchmarks import measure
 from benchmarks import peers
 from benchmarks import workers
 
-HERE = os.path.dirname(os.path.abspath(__file__))
 PEER = "titans-pytorch==0.5.5"
 OURS = ("MAC", "MAG", "MAL", "LMM", "attention")
 MODES = ("forward", "train", "step")
@@ -43,14 +42,9 @@ def parse(arguments=None):
     add("--window", type=int, default=128)
     add("--batch", type=int, default=1)
     add("--dtype", default="float32")
-    add("--threads", type=int, default=2)
-    add("--calls", type=int, default=5)
-    add("--seconds", type=float, default=6.0, help="aim for each figure")
-    add("--call-limit", type=float, default=90.0, help="longest call")
     add("--peer-python", help=f"interpreter that has {PEER}")
     add("--no-peer", action="store_true")
-    add("--output", default=os.path.join(HERE, "results", "blocks"))
-    add("--report-only", action="store_true", help="table and plot again")
+    workers.add_options(add, 5, 6.0, 90.0, "blocks")
     return parser.parse_args(arguments)
 
 

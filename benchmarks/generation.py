@@ -20,7 +20,6 @@ from benchmarks import workers
 from benchmarks.blocks import PEER
 from benchmarks.markdown import table
 
-RESULTS = pathlib.Path(__file__).parent / "results"
 SIZE = {"dim": 256, "heads": 4, "hidden": 704, "depth": 4, "window": 128}
 SMALL = {"dim": 64, "heads": 2, "hidden": 128, "depth": 2, "window": 64}
 NAMES = {
@@ -39,14 +38,9 @@ def parse():
     add("--stream", nargs="*", type=int, default=[65536, 2097152])
     add("--engine", default="jax", help="for ours")
     add("--new-tokens", type=int, default=64)
-    add("--threads", type=int, default=2)
-    add("--calls", type=int, default=5)
-    add("--seconds", type=float, default=6.0, help="aim for each figure")
-    add("--call-limit", type=float, default=150.0, help="longest call")
     add("--peer-python", help=f"interpreter that has {PEER}")
     add("--no-peer", action="store_true")
-    add("--output", default=str(RESULTS / "generation"))
-    add("--report-only", action="store_true", help="table and plot again")
+    workers.add_options(add, 5, 6.0, 150.0, "generation")
     return parser.parse_args()
 
 

@@ -18,7 +18,6 @@ from benchmarks import measure
 from benchmarks import workers
 from benchmarks.markdown import table
 
-HERE = os.path.dirname(os.path.abspath(__file__))
 MODULE = "benchmarks.segmented_training_worker"
 
 
@@ -36,12 +35,7 @@ def parse(arguments=None):
     add("--window", type=int, default=128)
     add("--segment", type=int, default=1024)
     add("--per-gradient", nargs="+", type=int, default=[1, 2])
-    add("--threads", type=int, default=2)
-    add("--calls", type=int, default=3)
-    add("--seconds", type=float, default=3.0, help="aim for each figure")
-    add("--call-limit", type=float, default=120.0, help="longest call")
-    add("--output", default=os.path.join(HERE, "results/segmented_training"))
-    add("--report-only", action="store_true", help="table and plot again")
+    workers.add_options(add, 3, 3.0, 120.0, "segmented_training")
     return parser.parse_args(arguments)
 
 

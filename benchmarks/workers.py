@@ -122,6 +122,23 @@ def _time(cell, command):
 # --- the measuring side ------------------------------------------------------
 
 
+def add_options(add, calls, seconds, call_limit, output):
+    """The options of a command line that `Worker.measure` reads, and more.
+
+    Args:
+        add: The parser's `add_argument`.
+        calls, seconds, call_limit, output: What they are by default;
+            `output` is a name in `benchmarks/results`.
+    """
+    add("--threads", type=int, default=2)
+    add("--calls", type=int, default=calls, help="for each figure, at most")
+    add("--seconds", type=float, default=seconds, help="aim for each figure")
+    add("--call-limit", type=float, default=call_limit, help="longest call")
+    results = os.path.join(ROOT, "benchmarks", "results")
+    add("--output", default=os.path.join(results, output))
+    add("--report-only", action="store_true", help="table and plot again")
+
+
 class Worker:
     """A subprocess that runs `module` under `python` and answers commands.
 
