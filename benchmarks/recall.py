@@ -125,6 +125,7 @@ TASKS = {
             "MAC, no residual": union(MemoryAsContext, residual=False),
             "MAG": union(MemoryAsGate),
             "MAL": union(MemoryAsLayer),
+            "MAL, no residual": union(MemoryAsLayer, residual=False),
             "LMM": memory(),
             "slots": (lambda heads, chunk: SlotMemory(heads), True),
             "MAC, memory frozen": union(MemoryAsContext, update=False),

@@ -98,18 +98,21 @@ def gate_row(x, weights, num_heads, window, memory):
     return y * sigmoid(m), surprise[first:]
 
 
-def layer_then_attention_row(x, weights, num_heads, window, memory):
+def layer_then_attention_row(
+    x, weights, num_heads, window, memory, residual=True
+):
     """MAL: attention over what the memory makes of [p, x]."""
     behind, _, first = with_prefix(x, weights)
     m, surprise, _ = layer_row(behind, below(weights, "memory"), **memory)
+    z = norm(behind + m, weights, "attention_norm") if residual else m
     y = attention_row(
-        m[first:],
+        z[first:],
         below(weights, "attention"),
         num_heads,
         window,
-        prefix=m[:first] if first else None,
+        prefix=z[:first] if first else None,
     )
-    return y, surprise[first:]
+    return m[first:] + y if residual else y, surprise[first:]
 
 
 def context_row(x, weights, num_heads, segment, memory, residual=True):

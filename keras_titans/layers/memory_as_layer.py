@@ -12,9 +12,14 @@ class MemoryAsLayer(AttentionAndMemory):
     With learned tokens `p` before the sequence `x`, the attention's window
     `w` and the memory `M`:
 
-        o = attention_w(M([p, x]))
+        m = M([p, x])
+        o = m + attention_w(norm([p, x] + m))
 
-    (equations 29 to 31). The attention sees `M(p)` from everywhere.
+    (equations 29 to 31). The attention sees the learned tokens from
+    everywhere. The residuals are as around any layer of a decoder, and are
+    left out in the equations as the others are: there `o = attention_w(m)`,
+    and what the memory retrieved reaches the output only if the attention has
+    learned to look at the token itself.
 
     Args:
         num_heads: Heads of the attention, and of the memory by default.
@@ -26,6 +31,8 @@ class MemoryAsLayer(AttentionAndMemory):
             `num_heads`.
         num_key_value_heads: Heads of the attention's keys and values, as
             `WindowedAttention`'s.
+        residual: Whether the residuals are there. If not, the attention's
+            input is `m`, not normalised.
         kernel_initializer: For the attention's projections.
         return_state: Whether to return the state after the outputs.
         stateful: Whether a call starts where the last one ended.
@@ -68,6 +75,17 @@ class MemoryAsLayer(AttentionAndMemory):
 
     attention_entry = "attention_over_memory"
 
+    def __init__(self, num_heads, window_size, residual=True, **kwargs):
+        super().__init__(num_heads, window_size, **kwargs)
+        self.residual = residual
+
+    def build(self, input_shape):
+        if self.residual:
+            self.attention_norm = keras.layers.RMSNormalization(
+                dtype=self.dtype_policy, name="attention_norm"
+            )
+        super().build(input_shape)
+
     def mix(self, x, state, count, training, update, return_surprise):
         state = state or {}
         m, surprise, memory = self.remember(
@@ -76,9 +94,19 @@ class MemoryAsLayer(AttentionAndMemory):
         prefix = None
         if self.persistent_tokens is not None:
             prefix, _ = self.read_prefix()
+        z = m
+        if self.residual:
+            z = self.attention_norm(x + m)
+            if prefix is not None:
+                prefix = self.attention_norm(self.prefix + prefix)
         y, _, attention = self.attention.mix(
-            m, state.get(self.attention_entry), count, prefix=prefix
+            z, state.get(self.attention_entry), count, prefix=prefix
         )
+        if self.residual:
+            y = m + y
         if not state:
             return y, surprise, None
         return y, surprise, {self.attention_entry: attention, "memory": memory}
+
+    def get_config(self):
+        return {**super().get_config(), "residual": self.residual}
