@@ -81,12 +81,18 @@ def write(output):
             body.append([name_of(key), *shown])
     rows += ["", "## One token from a state", ""]
     rows += table(["", "ms", "parameters"], body)
-    missing = [c for c in cells if "not_run" in c]
+    missing = {
+        (name_of(key_of(c)), f"{c['length']:,}", c["not_run"]): None
+        for c in cells
+        if "not_run" in c
+    }
+    for key in keys:
+        for n in lengths:
+            if not any((key, mode, n) in found for mode in TITLES):
+                reason = "the run was ended before"
+                missing[name_of(key), f"{n:,}", reason] = None
     if missing:
-        body = [
-            [name_of(key_of(c)), f"{c['length']:,}", c["not_run"]]
-            for c in missing
-        ]
+        body = list(missing)
         rows += ["", "## Not run", "", *table(["", "tokens", "why"], body)]
     path.with_suffix(".md").write_text("\n".join(rows) + "\n")
     print("\n".join(rows))

@@ -205,8 +205,8 @@ def report(task, results, path):
     """The table and the plot: mean over seeds, and the range."""
     epochs = max(len(r["accuracy"]) for r in results)
     commands = dict.fromkeys(r["command"] for r in results)
-    groups = {}
-    for r in results:
+    names, groups = list(task.mixers), {}
+    for r in sorted(results, key=lambda r: names.index(r["mixer"])):
         groups.setdefault((r["mixer"], r["backend"]), []).append(r)
     rows = [
         "# Multi-query associative recall",
