@@ -150,19 +150,24 @@ def test_every_sampler_can_be_greedy(model, greedy, sampler):
 
 
 @pytest.mark.slow_on("tensorflow")
-def test_beams_find_what_is_likelier(model, greedy):
-    ids, mask = greedy
-    model.compile(sampler=samplers.BeamSampler(num_beams=4))
+def test_beams_are_those_of_a_search_by_hand(model):
+    beams, first = 4, 3
+    model.compile(sampler=samplers.BeamSampler(num_beams=beams))
+    mask = mask_of(first, first)
     prompt = inputs(np.where(mask, IDS, 0), mask)
-    beams = model.generate(prompt, stop_token_ids=None)["token_ids"]
-
-    def likelihood(ids):
-        share = ops.log_softmax(recomputed(model, ids)[:, :-1])
-        each = np.take_along_axis(to_numpy(share), ids[:, 1:, None], -1)[..., 0]
-        return np.where(mask[:, 1:], 0, each).sum(axis=-1)
-
-    assert (likelihood(beams) > likelihood(ids) - 1e-4).all()
-    assert (likelihood(beams) > likelihood(ids) + 1e-2).any()
+    have = model.generate(prompt, stop_token_ids=None)["token_ids"]
+    for row, found in zip(IDS, have, strict=True):
+        kept = np.zeros((beams, TOKENS), "int32")
+        kept[:, :first] = row[:first]
+        likelihood = np.array([0.0] + [-1e9] * (beams - 1))
+        for index in range(first, TOKENS):
+            share = to_numpy(ops.log_softmax(recomputed(model, kept)))
+            total = likelihood[:, None] + share[:, index - 1]
+            best = np.argsort(total, axis=None)[-beams:]
+            kept = kept[best // VOCABULARY]
+            kept[:, index] = best % VOCABULARY
+            likelihood = total.reshape(-1)[best]
+        same(found, kept[-1])
 
 
 def test_stops_where_it_is_told(model, greedy):
