@@ -38,10 +38,10 @@ class MemoryMonitor(keras.callbacks.Callback):
 
     They go into the logs, and so to the progress bar, `History`, and those of
     Keras' callbacks that stand behind this one in `fit`'s list, `CSVLogger`
-    say. With a `log_dir` they go to TensorBoard too, as curves and as
-    histograms, under the run `memory`; and now and then, as images, the
-    sample's first row with each token's surprise, and what is recalled at
-    each of its tokens.
+    say. With a `log_dir` they go to TensorBoard too, as curves and, those of
+    tokens, as histograms (`surprise_of_tokens`), under the run `memory`; and
+    now and then, as images, the sample's first row with each token's surprise,
+    and what is recalled at each of its tokens.
 
     Any model will do whose `call` calls layers of this package, be it
     functional, subclassed or a KerasHub task, but for such that call them
@@ -201,7 +201,8 @@ class MemoryMonitor(keras.callbacks.Callback):
             for what, number in observation.scalars().items():
                 scalars[f"{name}/{what}"] = number
             for what, values in observation.tokens.items():
-                histograms[f"{name}/{what}"] = values
+                # A tag of its own: TensorBoard hides what shares one.
+                histograms[f"{name}/{what}_of_tokens"] = values
         if self._draws(step, epoch_ends):
             self._drawn = step
             for name, observation in seen.items():

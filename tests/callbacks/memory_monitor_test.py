@@ -302,7 +302,7 @@ def test_event_files_hold_what_the_logs_do(model, tmp_path):
         assert [point.step for point in curve] == [start, start + 3, start + 6]
         wanted = history[f"one_{name}"][-1]
         assert curve[-1].value == pytest.approx(wanted, rel=1e-5)
-    surprises = found.Histograms("one/surprise")[-1].histogram_value
+    surprises = found.Histograms("one/surprise_of_tokens")[-1].histogram_value
     assert surprises.num == 2 * LENGTH * 2  # rows, tokens, heads
     mean = surprises.sum / surprises.num
     wanted = history["one_surprise"][-1]
@@ -312,6 +312,15 @@ def test_event_files_hold_what_the_logs_do(model, tmp_path):
         assert [image.step for image in images] == [start]
         assert images[0].width > 200 and images[0].height > 50
         assert images[0].encoded_image_string.startswith(b"\x89PNG")
+
+
+def test_a_tag_is_of_one_kind(model, tmp_path):
+    """TensorBoard shows nothing of a tag that is of two."""
+    fit(model, MemoryMonitor(text(1), tmp_path, "epoch"))
+    kinds = events(tmp_path).Tags()
+    tags = [*kinds["scalars"], *kinds["histograms"], *kinds["images"]]
+    assert len(tags) == len(set(tags))
+    assert all(kinds[kind] for kind in ("scalars", "histograms", "images"))
 
 
 @pytest.mark.slow_on("tensorflow")
