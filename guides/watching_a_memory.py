@@ -2,7 +2,7 @@
 Title: Watching a memory in TensorBoard
 Author: The keras_titans authors
 Date created: 2026/11/26
-Last modified: 2026/11/26
+Last modified: 2026/11/27
 Description: See what the memories of a model do while it is trained: surprise,
     gates, norms, and what surprises them in a text.
 Accelerator: None
@@ -108,10 +108,15 @@ for name in ("lower", "upper"):
 tensorboard --logdir logs
 ```
 
-Each memory has its curves under *Scalars*, the distributions over the sample's
-tokens under *Histograms*, and two pictures under *Images*: the sample with each
-token's surprise, and what is recalled at each of its tokens. Here we read the
-same files ourselves.
+Each memory has its curves under *Scalars*, how they are spread over the
+sample's tokens under *Histograms* (`surprise_of_tokens` and so on), and two
+pictures under *Images*: the sample with each token's surprise, and what is
+recalled at each of its tokens. *Time series* has them all together. This is the
+lower memory of this model, with TensorBoard's smoothing and data tables off:
+
+![The lower memory in TensorBoard](watching_a_memory_tensorboard.png)
+
+Here we read the same files ourselves.
 """
 
 run = EventAccumulator(
