@@ -9,12 +9,13 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 CONSTRAINTS = os.path.join(os.path.dirname(HERE), "constraints-cpu.txt")
 
 
-def peer_python(requirement, given=None):
+def peer_python(requirement, given=None, beside=()):
     """An interpreter that has `requirement`, such as "titans-pytorch==0.5.5".
 
     Args:
         requirement: What to install, with its version.
         given: An interpreter that has it already; returned as it is.
+        beside: What else to install where the environment is made.
 
     Returns:
         The path of the interpreter. It is made under `benchmarks/.peers` at
@@ -30,6 +31,7 @@ def peer_python(requirement, given=None):
         print(f"making an environment for {requirement}", file=sys.stderr)
         venv.create(place, with_pip=True, clear=True)
         command = [python, "-m", "pip", "install", "--quiet", requirement]
+        command += beside
         if os.path.exists(CONSTRAINTS):
             command += ["-c", CONSTRAINTS]
         subprocess.run(command, check=True)

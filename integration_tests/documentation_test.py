@@ -63,6 +63,15 @@ def test_a_class_shows_what_a_user_calls():
     assert not reference.members(keras_titans.models.add_memory)
 
 
+def test_the_readme_quotes_what_was_seen_of_other_packages():
+    readme = (ROOT / "README.md").read_text()
+    section = readme.split("\n## Beside other packages\n")[1].split("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("|")]
+    results = ROOT / "benchmarks" / "results" / "peers_features.md"
+    assert len(rows) > 10
+    assert set(rows) <= set(results.read_text().splitlines())
+
+
 def test_sections_become_lists():
     docstring = """\
     Does it.
