@@ -5,6 +5,8 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from keras_titans.backend.rows import where_rows
+
 
 def scan(step, carry, xs, shared=(), remat=True):
     """Fold `step(carry, x, shared) -> (carry, y)` over axis 0 of `xs`.
@@ -62,3 +64,14 @@ _remat_scan.defvjp(_forward, _backward)
 def vjp(fn, *primals):
     """The value of `fn` at `primals`, and its vector-Jacobian product."""
     return jax.vjp(fn, *primals)
+
+
+def where_any(rows, new, old):
+    """As `where_rows`, at no cost where no row is asked for."""
+    return jax.lax.cond(
+        jnp.any(rows),
+        lambda new, old: where_rows(rows, new, old),
+        lambda new, old: old,
+        new,
+        old,
+    )

@@ -2,8 +2,8 @@
 
 import keras
 from keras import ops
-from keras import tree
 
+from keras_titans import backend
 from keras_titans.layers.gated_attention_and_memory import (
     GatedAttentionAndMemory,
 )
@@ -181,15 +181,7 @@ class MemoryAsContext(GatedAttentionAndMemory):
             begins = attention["seen"] == 0
             if count is not None:
                 begins = ops.logical_and(begins, count > 0)
-            start = tree.map_structure(
-                lambda new, old: ops.where(
-                    ops.reshape(begins, (-1, *[1] * (len(new.shape) - 1))),
-                    new,
-                    old,
-                ),
-                start,
-                state["start"],
-            )
+            start = backend.where_any(begins, start, state["start"])
         h, query = self.memory.retrieve(x, start, state["query"], count)
         y, _, attention = self.attention.mix(
             x, attention, count, prefix=self.prefix, memory_tokens=h

@@ -1,6 +1,7 @@
 """Memory as layer (MAL)."""
 
 import keras
+from keras import ops
 
 from keras_titans.layers.attention_and_memory import AttentionAndMemory
 
@@ -91,8 +92,8 @@ class MemoryAsLayer(AttentionAndMemory):
         m, surprise, memory = self.remember(
             x, state.get("memory"), count, training, update, return_surprise
         )
-        prefix = None
-        if self.persistent_tokens is not None:
+        prefix = state.get("prefix")
+        if prefix is None and self.persistent_tokens is not None:
             prefix, _ = self.read_prefix()
         z = m
         if self.residual:
@@ -106,7 +107,39 @@ class MemoryAsLayer(AttentionAndMemory):
             y = m + y
         if not state:
             return y, surprise, None
-        return y, surprise, {self.attention_entry: attention, "memory": memory}
+        after = {self.attention_entry: attention, "memory": memory}
+        if "prefix" in state:
+            after["prefix"] = state["prefix"]
+        return y, surprise, after
+
+    def state_spec(self, batch_size):
+        spec = super().state_spec(batch_size)
+        if self.persistent_tokens is not None:
+            spec["prefix"] = keras.KerasTensor(
+                (batch_size, self.num_persistent_tokens, self.width),
+                self.compute_dtype,
+            )
+        return spec
+
+    def get_initial_state(self, batch_size):
+        """The state before anything was read but the persistent tokens.
+
+        What the memory gave these is a part of it, because the attention goes
+        on seeing them.
+
+        Args:
+            batch_size: Number of rows.
+
+        Returns:
+            A dictionary, as a call returns it.
+        """
+        state = super().get_initial_state(batch_size)
+        if self.persistent_tokens is not None:
+            prefix, _ = self.read_prefix()
+            state["prefix"] = ops.broadcast_to(
+                prefix[None], (batch_size, *prefix.shape)
+            )
+        return state
 
     def get_config(self):
         return {**super().get_config(), "residual": self.residual}

@@ -9,6 +9,7 @@ from keras_titans.layers.stateful_layer import zeros_like_spec
 from keras_titans.ops.attention import Pairs
 from keras_titans.ops.attention import last_pairs
 from keras_titans.ops.attention import windowed_attention
+from keras_titans.ops.attention_step import attention_step
 from keras_titans.validation import check_key_value_heads
 from keras_titans.validation import check_positive_integer
 from keras_titans.validation import head_width
@@ -164,7 +165,9 @@ class WindowedAttention(StatefulLayer):
         query = _split(self.query(x), self.num_heads)
         pairs = self._pairs(sources)
         if prefix is not None:
-            prefix = self._pairs([ops.cast(prefix, x.dtype)[None]])
+            prefix = ops.cast(prefix, x.dtype)
+            each = prefix if len(prefix.shape) == 3 else prefix[None]
+            prefix = self._pairs([each])
         rows, length = ops.shape(x)[:2]
         seen, earlier = 0, None
         if state is not None:
@@ -175,14 +178,13 @@ class WindowedAttention(StatefulLayer):
             reach = place % self.window_size
         else:
             reach = ops.minimum(place, self.window_size - 1)
-        y = windowed_attention(
-            query,
-            pairs,
-            ops.broadcast_to(reach, (rows, length)),
-            self.window_size,
-            earlier,
-            prefix,
-        )
+        reach = ops.broadcast_to(reach, (rows, length))
+        if length == 1 and earlier is not None:
+            y = attention_step(query, pairs, reach, earlier, prefix)
+        else:
+            y = windowed_attention(
+                query, pairs, reach, self.window_size, earlier, prefix
+            )
         y = ops.reshape(y, (rows, length, self.num_heads * self._head_dim))
         if state is not None:
             pairs = last_pairs(pairs, earlier, count)

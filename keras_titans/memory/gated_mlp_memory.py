@@ -2,10 +2,10 @@
 
 import keras
 from keras import activations
-from keras import ops
 
 from keras_titans.memory.activations import derivative
 from keras_titans.memory.memory_network import MemoryNetwork
+from keras_titans.ops.rows import times_transposed
 from keras_titans.ops.unit import unit
 from keras_titans.ops.unit import unit_backward
 from keras_titans.validation import check_positive
@@ -52,7 +52,7 @@ class GatedMLPMemory(MemoryNetwork):
 
     def backward(self, x, weights, inputs, outputs, gradient):
         gate = self.activation(outputs[0])
-        g = ops.matmul(gradient, ops.swapaxes(weights[2], -1, -2))
+        g = times_transposed(gradient, weights[2])
         if self.unit_norm:
             g = unit_backward(gate * outputs[1], g)
         slope = derivative(self.activation)(outputs[0])

@@ -2,10 +2,10 @@
 
 import keras
 from keras import activations
-from keras import ops
 
 from keras_titans.memory.activations import derivative
 from keras_titans.memory.memory_network import MemoryNetwork
+from keras_titans.ops.rows import times_transposed
 from keras_titans.ops.unit import unit
 from keras_titans.ops.unit import unit_backward
 from keras_titans.validation import check_positive
@@ -70,7 +70,7 @@ class MLPMemory(MemoryNetwork):
     def backward(self, x, weights, inputs, outputs, gradient):
         deltas = [gradient]
         for m in reversed(range(self.depth - 1)):
-            g = ops.matmul(deltas[0], ops.swapaxes(weights[m + 1], -1, -2))
+            g = times_transposed(deltas[0], weights[m + 1])
             if self.unit_norm:
                 g = unit_backward(self.activation(outputs[m]), g)
             deltas.insert(0, g * derivative(self.activation)(outputs[m]))

@@ -39,8 +39,8 @@ def windowed_attention(query, pairs, reach, window, earlier=None, prefix=None):
         window: `w`.
         earlier: `Pairs` of the `w` tokens before the first, or None where no
             token reaches back so far.
-        prefix: `Pairs` of `P` tokens, `(1, P, 1, G, d)`, that every token
-            sees and that stand nowhere, or None.
+        prefix: `Pairs` of `P` tokens, `(1 or B, P, 1, G, d)`, that every
+            token sees and that stand nowhere, or None.
 
     Returns:
         `(B, N, H, d)`.
@@ -80,8 +80,8 @@ def windowed_attention(query, pairs, reach, window, earlier=None, prefix=None):
     reach = blocks(pad_tokens(reach, slots), size)
     mask = _mask(reach, back, size, pairs.key.shape[2])
     if prefix is not None:
-        key = _behind(still(prefix.key), key)
-        value = _behind(prefix.value, value)
+        key = _behind(still(prefix.key), key, rows)
+        value = _behind(prefix.value, value, rows)
         # ONNX pads no booleans.
         first = ops.repeat(
             ops.ones_like(mask[..., :1]), prefix.key.shape[1], axis=-1
@@ -113,10 +113,13 @@ def _side_by_side(x, turn=lambda x: x):
     return ops.reshape(x, (rows, tokens * each, heads, width))
 
 
-def _behind(prefix, x):
-    """`x` after the prefix, which is the same for all its rows."""
-    prefix = ops.squeeze(prefix, 2)
-    prefix = ops.broadcast_to(prefix, (ops.shape(x)[0], *prefix.shape[1:]))
+def _behind(prefix, x, rows):
+    """Each row's blocks, after its prefix or the one for all rows."""
+    prefix = ops.squeeze(prefix, 2)[:, None]
+    blocks = ops.shape(x)[0] // rows
+    rest = prefix.shape[2:]
+    prefix = ops.broadcast_to(prefix, (rows, blocks, *rest))
+    prefix = ops.reshape(prefix, (rows * blocks, *rest))
     return ops.concatenate([ops.cast(prefix, x.dtype), x], axis=1)
 
 

@@ -119,7 +119,7 @@ def update_and_read(
     deltas = network.backward(chunk.key, weights, inputs, outputs, gradient)
     norms = ()
     if return_surprise or rule.max_surprise is not None:
-        norms = _norms(inputs, deltas)
+        norms = surprise_norms(inputs, deltas)
         deltas = rule.bound(deltas, norms)
     for m, rate in enumerate(shared.rates):
         deltas[m] = rate * deltas[m]
@@ -206,7 +206,7 @@ def _carry_on(carry, decay, shared, inputs, deltas):
     return memory, momentum or ()
 
 
-def _norms(inputs, deltas):
+def surprise_norms(inputs, deltas):
     """The norm of each token's surprise over all maps.
 
     An outer product's norm is the product of its factors' norms.

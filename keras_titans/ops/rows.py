@@ -27,3 +27,10 @@ def scale_channels(x, scale):
 def row_dot(x, y):
     """`sum_i x[..., t, i] * y[..., t, i]`."""
     return ops.einsum("...i,...i->...", x, y)
+
+
+def times_transposed(x, w):
+    """`x @ w^T`; for a single row as `w @ x^T`, which no engine transposes."""
+    if x.shape[-2] == 1:
+        return ops.swapaxes(ops.matmul(w, ops.swapaxes(x, -1, -2)), -1, -2)
+    return ops.matmul(x, ops.swapaxes(w, -1, -2))

@@ -15,6 +15,7 @@ from keras_titans.ops.chunk import Chunk
 from keras_titans.ops.chunk import Memory
 from keras_titans.ops.chunk import update_and_read
 from keras_titans.ops.decay import chunk_decay
+from keras_titans.ops.token import memorize_one
 
 
 class Tokens(NamedTuple):
@@ -73,6 +74,19 @@ def memorize(
         `(B, N, H)`, or None; the `Memory` after the last token.
     """
     length = ops.shape(tokens.query)[1]
+    if length == 1 and memory.anchor and phase is not None:
+        return memorize_one(
+            tokens,
+            memory,
+            shared,
+            network,
+            objective,
+            rule,
+            anchor,
+            count,
+            phase,
+            return_surprise,
+        )
     size, slots, shift = _layout(length, chunk_size, phase)
     if shift:
         index = alignment.shifted_index(phase, length, slots)

@@ -97,6 +97,43 @@ class Case:
         return reads, norms, states
 
     def run_fast(self, run_mode=lambda fn: fn, remat=False, dtype="float64"):
+        tokens, start, options = self.arguments(dtype)
+
+        def run(query, key, value):
+            given = tokens._replace(query=query, key=key, value=value)
+            return memorize(given, start, remat=remat, **options)
+
+        return to_numpy(run_mode(run)(tokens.query, tokens.key, tokens.value))
+
+    def run_steps(self, mask):
+        """Token by token, each from the memory that the last one left."""
+        tokens, memory, options = self.arguments("float64")
+        phase = np.zeros(self.rows, "int32")
+        steps = []
+        for t in range(self.tokens):
+            here = mask[:, t].astype("int32")
+            read, norms, memory = memorize(
+                Tokens(
+                    *(None if x is None else x[:, t : t + 1] for x in tokens)
+                ),
+                memory,
+                phase=ops.convert_to_tensor(phase),
+                # Where all rows have one, none is counted.
+                count=None if here.all() else ops.convert_to_tensor(here),
+                **options,
+            )
+            phase = (phase + here) % self.chunk_size
+            keep = here.reshape(-1, 1, 1)
+            steps.append(
+                (to_numpy(read) * keep[..., None], to_numpy(norms) * keep)
+            )
+        reads, norms = (
+            np.concatenate(parts, axis=1) for parts in zip(*steps, strict=True)
+        )
+        return reads, norms, to_numpy(memory)
+
+    def arguments(self, dtype):
+        """What `memorize` takes, but for state and counts."""
         tensor = lambda x: ops.convert_to_tensor(x, dtype)
         weights = [tensor(w) for w in self.weights]
         log = lambda x: None if x is None else tensor(np.log(x))
@@ -113,22 +150,20 @@ class Case:
             rates=[tensor(r)[:, None, None] for r in self.rates],
             initial=weights if self.rule.forget_to == "initial" else (),
         )
-
-        def run(query, key, value):
-            return memorize(
-                tokens._replace(query=query, key=key, value=value),
-                fresh_memory(weights, self.rows, self.rule.momentum, True),
-                shared,
-                network=self.fast,
-                objective=SquaredError(),
-                rule=self.rule,
-                anchor=self.anchor,
-                chunk_size=self.chunk_size,
-                return_surprise=True,
-                remat=remat,
-            )
-
-        return to_numpy(run_mode(run)(tokens.query, tokens.key, tokens.value))
+        start = fresh_memory(weights, self.rows, self.rule.momentum, True)
+        return (
+            tokens,
+            start,
+            {
+                "shared": shared,
+                "network": self.fast,
+                "objective": SquaredError(),
+                "rule": self.rule,
+                "anchor": self.anchor,
+                "chunk_size": self.chunk_size,
+                "return_surprise": True,
+            },
+        )
 
     def check(self, fast, slow, tolerance=1e-10):
         (reads, norms, memory), (slow_reads, slow_norms, states) = fast, slow
@@ -175,33 +210,58 @@ def test_every_network_equals_the_definition(network, anchor):
     case.check(case.run_fast(), case.run_slow())
 
 
-@pytest.mark.parametrize("anchor", ["token", "chunk"])
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"forget_to": "initial"},
-        {"read_first": True},
-        {"forget_first": True},
-        {"forget_first": True, "read_first": True, "momentum": False},
-        {"forget_to": "initial", "forget_first": True},
-        {"max_surprise": 0.7},
-    ],
-    ids=lambda options: "-".join(options),
-)
-def test_options_equal_the_definition(anchor, options):
-    if "forget_first" in options and anchor == "chunk":
-        return  # the layer refuses the pair
-    if "max_surprise" in options and anchor == "token":
-        return
-    case = Case(
-        "mlp2-unit",
-        UpdateRule(**options),
-        anchor,
-        chunk_size=4,
-        tokens=10,
-        seed=1,
-    )
+OPTIONS = [
+    {"forget_to": "initial"},
+    {"read_first": True},
+    {"forget_first": True},
+    {"forget_first": True, "read_first": True, "momentum": False},
+    {"forget_to": "initial", "forget_first": True},
+    {"forgetting": False, "momentum": False},
+    {"max_surprise": 0.7},
+]
+
+
+def cases():
+    for options in OPTIONS:
+        for anchor in ("token", "chunk"):
+            # The layer refuses these two pairs.
+            if "forget_first" in options and anchor == "chunk":
+                continue
+            if "max_surprise" in options and anchor == "token":
+                continue
+            name = "-".join((*options, anchor))
+            yield pytest.param(options, anchor, id=name)
+
+
+@pytest.mark.parametrize("options, anchor", cases())
+def test_options_equal_the_definition(options, anchor):
+    rule = UpdateRule(**options)
+    case = Case("mlp2-unit", rule, anchor, chunk_size=4, tokens=10, seed=1)
     case.check(case.run_fast(), case.run_slow())
+
+
+@pytest.mark.parametrize("options, anchor", cases())
+def test_steps_equal_the_definition(options, anchor):
+    rule = UpdateRule(**options)
+    case = Case("mlp2-unit", rule, anchor, chunk_size=3, tokens=10, seed=1)
+    mask = np.ones((case.rows, case.tokens), bool)
+    mask[0, [0, 4]] = mask[1, 3:6] = False
+    case.check(case.run_steps(mask), case.run_slow(mask))
+
+
+@given(
+    network=st.sampled_from(sorted(NETWORKS)),
+    anchor=st.sampled_from(["token", "chunk"]),
+    chunk_size=st.integers(1, 6),
+    tokens=st.integers(1, 9),
+    seed=st.integers(0, 1000),
+)
+def test_steps_of_any_network_equal_the_definition(
+    network, anchor, chunk_size, tokens, seed
+):
+    case = Case(network, UpdateRule(), anchor, chunk_size, tokens, seed)
+    mask = case.rng.uniform(size=(case.rows, tokens)) < 0.8
+    case.check(case.run_steps(mask), case.run_slow(mask))
 
 
 @pytest.mark.parametrize("remat", [False, True])
