@@ -60,8 +60,15 @@ def cells(options):
         yield "keras", engine, "full", {}
 
 
-def measured(spec, python, options):
-    """One line for each mode of one cell at one length."""
+def measured(spec, python, options, skipped):
+    """One line for each mode of one cell at one length.
+
+    `skipped`: for a mode that need not be tried, why.
+    """
+    if skipped.keys() >= set(options.modes) - {"step"}:
+        for mode, reason in skipped.items():
+            yield {"kind": "cell", **spec, "mode": mode, "not_run": reason}
+        return
     _, total = measure.available_memory()
     limit = total and 0.75 * total
     environment = {"OMP_NUM_THREADS": str(options.threads)}
@@ -76,6 +83,9 @@ def measured(spec, python, options):
         if mode == "step" and not _has_step(spec):
             continue
         line = {"kind": "cell", **spec, "mode": mode}
+        if mode in skipped:
+            yield line | {"not_run": skipped[mode]}
+            continue
         if not stopped:
             try:
                 line |= worker.measure(mode, options)
@@ -96,7 +106,7 @@ def _has_step(spec):
 def hopeless(line, options, length):
     """Why a longer sequence need not be tried, or None."""
     if "not_run" in line:
-        return f"{line['length']:,} tokens: {line['not_run']}"
+        return line["not_run"]
     growth = (length / line["length"]) ** (
         2 if line["variant"] == "full" else 1
     )
@@ -128,18 +138,14 @@ def run(options):
                 cell |= {"variant": variant, "length": length}
                 spec = {**common, **cell, **more}
                 key = package, engine, variant
-                reasons = [
-                    reason
+                skipped = {
+                    line["mode"]: reason
                     for line in last.get(key, [])
                     if line["mode"] != "step"
                     and (reason := hopeless(line, options, length))
-                ]
-                if len(reasons) == 2 or any("not run" in r for r in reasons):
-                    skipped = {"mode": "train", "not_run": reasons[0]}
-                    write({"kind": "cell", **spec, **skipped})
-                    continue
+                }
                 python = peer if package == "titans-pytorch" else sys.executable
-                last[key] = list(measured(spec, python, options))
+                last[key] = list(measured(spec, python, options, skipped))
                 for line in last[key]:
                     write(line)
                     print(
