@@ -1,7 +1,7 @@
 """Pages that are made at each build from what stands elsewhere.
 
 The home page is the README, guides come from their scripts, tables and plots
-from `benchmarks/results/`, and the reference from each module's `__all__`. They
+from `benchmarks/`, and the reference from each module's `__all__`. They
 have the places on the site that they have in the repository, so that a link
 means the same in both.
 """
@@ -14,7 +14,8 @@ import reference
 from mkdocs.structure.files import File
 
 ROOT = pathlib.Path(__file__).parents[2]
-GUIDES, RESULTS = ROOT / "guides", ROOT / "benchmarks" / "results"
+GUIDES, BENCHMARKS = ROOT / "guides", ROOT / "benchmarks"
+RESULTS = BENCHMARKS / "results"
 sys.path.insert(0, str(GUIDES))
 
 import tutobook
@@ -83,7 +84,7 @@ def navigation():
         {"Guides": guides},
         {"Mathematics": "mathematics.md"},
         {"Reference": reference.navigation()},
-        {"Measured": results},
+        {"Measured": ["benchmarks/README.md", *results]},
     ]
 
 
@@ -103,6 +104,7 @@ def on_files(files, config):
     add("index.md", ALONE + tutobook.linked(readme, "md"))
     for guide in sorted_guides():
         add(f"guides/{guide.path.stem}.md", guide_page(guide))
+    add("benchmarks/README.md", (BENCHMARKS / "README.md").read_text())
     for path in sorted(RESULTS.glob("*.md")):
         add(str(path.relative_to(ROOT)), results_page(path))
     for folder in (GUIDES, RESULTS):

@@ -6,8 +6,9 @@ from keras import ops
 
 from keras_titans.layers.stateful_layer import StatefulLayer
 from keras_titans.layers.stateful_layer import zeros_like_spec
+from keras_titans.ops import ring
+from keras_titans.ops.alignment import last_tokens
 from keras_titans.ops.attention import Pairs
-from keras_titans.ops.attention import last_pairs
 from keras_titans.ops.attention import windowed_attention
 from keras_titans.ops.attention_step import attention_step
 from keras_titans.validation import check_key_value_heads
@@ -65,7 +66,9 @@ class WindowedAttention(StatefulLayer):
         `(batch, length, width)` and, where `return_state`, the state: a
         dictionary of `"key"` and `"value"`, `(batch, window_size, tokens at
         each place, num_key_value_heads, head_dim)` in the compute dtype, and
-        `"seen"`, `(batch,)`, int32: how many of these tokens count.
+        `"seen"`, `(batch,)`, int32: how many tokens were read, of a segment
+        or, once a window is full, in turns: `window_size` to `2 * window_size
+        - 1`. The next one goes to the place `seen % window_size`.
 
     Example:
 
@@ -169,31 +172,54 @@ class WindowedAttention(StatefulLayer):
             each = prefix if len(prefix.shape) == 3 else prefix[None]
             prefix = self._pairs([each])
         rows, length = ops.shape(x)[:2]
-        seen, earlier = 0, None
-        if state is not None:
-            seen = state["seen"][:, None]
-            earlier = Pairs(state["key"], state["value"])
+        seen = 0 if state is None else state["seen"][:, None]
         place = seen + ops.arange(length, dtype="int32")[None, :]
         if self.segmented:
             reach = place % self.window_size
         else:
             reach = ops.minimum(place, self.window_size - 1)
         reach = ops.broadcast_to(reach, (rows, length))
-        if length == 1 and earlier is not None:
-            y = attention_step(query, pairs, reach, earlier, prefix)
-        else:
+        after = None
+        if state is None:
             y = windowed_attention(
-                query, pairs, reach, self.window_size, earlier, prefix
+                query, pairs, reach, self.window_size, prefix=prefix
             )
+        else:
+            go_on = self._step if length == 1 else self._piece
+            y, after = go_on(query, pairs, reach, state, count, prefix)
         y = ops.reshape(y, (rows, length, self.num_heads * self._head_dim))
-        if state is not None:
-            pairs = last_pairs(pairs, earlier, count)
-            state = {
-                "key": pairs.key,
-                "seen": self._seen(state["seen"], length, count),
-                "value": pairs.value,
-            }
-        return self.output_projection(y), None, state
+        return self.output_projection(y), None, after
+
+    def _step(self, query, pairs, reach, state, count, prefix):
+        """One token: it is put into the cache, then the cache is seen."""
+        slot = state["seen"] % self.window_size
+        cache = Pairs(
+            *(
+                ring.put(state[name], x, slot, count)
+                for name, x in zip(("key", "value"), pairs, strict=True)
+            )
+        )
+        y = attention_step(query, cache, slot[:, None], reach, prefix)
+        return y, _as_state(cache, self._seen(state["seen"], 1, count))
+
+    def _piece(self, query, pairs, reach, state, count, prefix):
+        """Any tokens: the cache is seen, then they are put into it."""
+        window, seen = self.window_size, state["seen"]
+        earlier = Pairs(
+            *(
+                ring.oldest_first(state[name], seen % window)
+                for name in ("key", "value")
+            )
+        )
+        y = windowed_attention(query, pairs, reach, window, earlier, prefix)
+        seen = self._seen(seen, ops.shape(query)[1], count)
+        cache = Pairs(
+            *(
+                ring.in_slots(last_tokens(x, before, count), seen % window)
+                for x, before in zip(pairs, earlier, strict=True)
+            )
+        )
+        return y, _as_state(cache, seen)
 
     def _pairs(self, sources):
         """`Pairs` of one or two sequences that stand at the same places."""
@@ -207,10 +233,17 @@ class WindowedAttention(StatefulLayer):
         )
 
     def _seen(self, seen, length, count):
+        """The counter after `length` tokens, or `count` of them.
+
+        A segment's begin at 0. A window's are counted until it is full, and
+        from there on in turns of as many.
+        """
         seen = seen + (length if count is None else count)
-        if self.segmented:
-            return ops.cast(seen % self.window_size, "int32")
-        return ops.cast(ops.minimum(seen, self.window_size), "int32")
+        turn = seen % self.window_size
+        if not self.segmented:
+            full = seen >= self.window_size
+            turn = ops.where(full, self.window_size + turn, seen)
+        return ops.cast(turn, "int32")
 
     def state_spec(self, batch_size):
         self.check_built()
@@ -294,3 +327,7 @@ def _split(x, heads):
     """`(B, N, H d)` to `(B, N, H, d)`."""
     rows, length, width = ops.shape(x)
     return ops.reshape(x, (rows, length, heads, width // heads))
+
+
+def _as_state(cache, seen):
+    return {"key": cache.key, "seen": seen, "value": cache.value}

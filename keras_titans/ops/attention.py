@@ -15,7 +15,6 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_titans.ops.alignment import last_tokens
 from keras_titans.ops.alignment import pad_tokens
 from keras_titans.ops.rotary import rotate
 from keras_titans.ops.rotary import still
@@ -37,8 +36,8 @@ def windowed_attention(query, pairs, reach, window, earlier=None, prefix=None):
         reach: `(B, N)`, int32: how many tokens back each token sees, at most
             `w - 1`, and no further than there are.
         window: `w`.
-        earlier: `Pairs` of the `w` tokens before the first, or None where no
-            token reaches back so far.
+        earlier: `Pairs` of the `w` tokens before the first, the oldest
+            first, or None where no token reaches back so far.
         prefix: `Pairs` of `P` tokens, `(1 or B, P, 1, G, d)`, that every
             token sees and that stand nowhere, or None.
 
@@ -130,22 +129,3 @@ def _mask(reach, back, size, each):
     offset = ops.convert_to_tensor(offset, "int32")
     reach = reach[:, None, :, None]
     return ops.logical_and(offset >= 0, offset <= reach)
-
-
-def last_pairs(pairs, earlier, count):
-    """`Pairs` of the last tokens, as many as `earlier` has.
-
-    Args:
-        pairs: `Pairs` of `N` tokens, each row's real tokens first.
-        earlier: `Pairs` of the tokens before them.
-        count: `(B,)`: each row's real tokens, or None if all are.
-
-    Returns:
-        `Pairs`.
-    """
-    return Pairs(
-        *(
-            last_tokens(x, before, count)
-            for x, before in zip(pairs, earlier, strict=True)
-        )
-    )

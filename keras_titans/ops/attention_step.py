@@ -1,7 +1,7 @@
 """Attention from one token to a cache, as generation does it.
 
 What `keras_titans.ops.attention` computes for one token. There keys are turned
-to their places and put in one row with the cache; here the token's query is
+to their places and put in a row behind the cache; here the token's query is
 turned to each place instead, and the cache is read where it lies.
 
 Legend: `B` batch, `w` window, `H` heads, `G` heads of keys and values, `K` keys
@@ -9,33 +9,32 @@ that each token brings, `P` tokens of the prefix, `d` head width.
 """
 
 import keras
-import numpy as np
 from keras import ops
 
-from keras_titans.ops.rotary import rotate
+from keras_titans.ops.rotary import rotate_by_distance
 from keras_titans.ops.rotary import still
 
 
-def attention_step(query, pairs, reach, earlier, prefix=None):
-    """Attend from one token to itself and to those in the cache.
+def attention_step(query, ring, slot, reach, prefix=None):
+    """Attend from one token to itself and to those shortly before it.
 
     Args:
         query: `(B, 1, H, d)`.
-        pairs: `Pairs` of the token, `(B, 1, K, G, d)`.
-        reach: `(B, 1)`, int32: how many tokens back it sees, at most `w - 1`.
-        earlier: `Pairs` of the `w` tokens before it.
+        ring: `Pairs` of `w` tokens, the token's own among them, in the order
+            of `keras_titans.ops.ring`.
+        slot: `(B, 1)`, int32: where in the ring the token's own are.
+        reach: `(B, 1)`, int32: how many tokens back it sees.
         prefix: `Pairs` of `P` tokens, `(1 or B, P, 1, G, d)`, or None.
 
     Returns:
         `(B, 1, H, d)`.
     """
     heads, width = query.shape[2:]
-    window = earlier.key.shape[1]
-    distance = np.arange(window, 0, -1)
-    turned = rotate(ops.repeat(query, window, axis=1), distance)
-    within = ops.convert_to_tensor(distance[None], "int32") <= reach
-    scores = [_scores(turned, earlier.key, within), _scores(query, pairs.key)]
-    values = [earlier.value, pairs.value]
+    window = ring.key.shape[1]
+    distance = (slot - ops.arange(window, dtype="int32")[None, :]) % window
+    turned = rotate_by_distance(query, distance, window)
+    scores = [_scores(turned, ring.key, distance <= reach)]
+    values = [ring.value]
     if prefix is not None:
         scores.append(_scores(query, still(prefix.key)))
         shape = (ops.shape(query)[0], *prefix.value.shape[1:])

@@ -33,11 +33,46 @@ def rotate(x, positions, base=10_000.0):
     half = rotated_width(x.shape[-1]) // 2
     if half == 0:
         return x
-    angles = np.outer(positions, base ** -(np.arange(half) / half))
     cosine, sine = (
-        ops.convert_to_tensor(f(angles)[:, None, :], x.dtype)
+        ops.convert_to_tensor(f(_angles(positions, half, base)), x.dtype)
         for f in (np.cos, np.sin)
     )
+    return _turned(x, cosine[:, None, :], sine[:, None, :])
+
+
+def rotate_by_distance(x, distance, longest, base=10_000.0):
+    """One token's heads as keys see them that lie some tokens back.
+
+    Args:
+        x: `(batch, 1, heads, head_dim)`.
+        distance: `(batch, tokens)`, int32, below `longest`.
+        longest: A whole number.
+        base: As in `rotate`.
+
+    Returns:
+        `(batch, tokens, heads, head_dim)`. The product with a key that is not
+        turned is that of both turned to their positions.
+    """
+    shape = (*ops.shape(distance), *x.shape[2:])
+    half = rotated_width(x.shape[-1]) // 2
+    if half == 0:
+        return ops.broadcast_to(x, shape)
+    angles = _angles(np.arange(longest), half, base)
+    cosine, sine = (
+        ops.take(ops.convert_to_tensor(f(angles), x.dtype), distance, axis=0)
+        for f in (np.cos, np.sin)
+    )
+    x = ops.broadcast_to(x, shape)
+    return _turned(x, cosine[:, :, None, :], sine[:, :, None, :])
+
+
+def _angles(positions, half, base):
+    return np.outer(positions, base ** -(np.arange(half) / half))
+
+
+def _turned(x, cosine, sine):
+    """The pairs of the first channels, turned."""
+    half = cosine.shape[-1]
     one, other, still = (
         x[..., :half],
         x[..., half : 2 * half],
