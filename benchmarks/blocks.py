@@ -33,6 +33,7 @@ def parse(arguments=None):
     add("--lengths", nargs="+", type=int, default=[2048, 8192, 32768, 131072])
     add("--variants", nargs="+", default=list(OURS), choices=OURS)
     add("--engines", nargs="+", default=["jax"], help="for ours")
+    add("--remat", action="store_true", help="each of ours recomputed as well")
     add("--full", nargs="*", default=["jax", "torch"], help="full attention")
     add("--modes", nargs="+", default=list(MODES), choices=MODES)
     add("--dim", type=int, default=256)
@@ -56,6 +57,9 @@ def cells(options):
     for engine in options.engines:
         for variant in options.variants:
             yield "keras_titans", engine, variant, {}
+            if options.remat:
+                again = f"{variant}, recomputed"
+                yield "keras_titans", engine, again, {"remat": True}
     for engine in options.full:
         yield "keras", engine, "full", {}
 

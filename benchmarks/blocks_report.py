@@ -52,7 +52,10 @@ def write(output):
         "timed. Full attention is `keras.ops.dot_product_attention`, which on "
         "PyTorch is the fused one.",
     ]
+    measured = {c["mode"] for c in cells if "median" in c}
     for mode, title in TITLES.items():
+        if mode not in measured:
+            continue
         body = []
         for key in keys:
             values = [_value(found.get((key, mode, n))) for n in lengths]
@@ -79,8 +82,9 @@ def write(output):
         if line and "median" in line:
             shown = f"{1e3 * line['median']:.2f}", f"{line['parameters']:,}"
             body.append([name_of(key), *shown])
-    rows += ["", "## One token from a state", ""]
-    rows += table(["", "ms", "parameters"], body)
+    if body:
+        rows += ["", "## One token from a state", ""]
+        rows += table(["", "ms", "parameters"], body)
     missing = {
         (name_of(key_of(c)), f"{c['length']:,}", c["not_run"]): None
         for c in cells

@@ -39,10 +39,11 @@ def ours(spec):
     from keras_titans.layers import TitansBlock
 
     return TitansBlock(
-        spec["variant"],
+        spec["variant"].removesuffix(", recomputed"),
         spec["hidden"],
         num_heads=spec["heads"],
         window_size=spec["window"],
+        remat=spec.get("remat", False),
     )
 
 

@@ -9,8 +9,10 @@ from keras_titans.layers.memory_as_context import MemoryAsContext
 from keras_titans.layers.memory_as_gate import MemoryAsGate
 from keras_titans.layers.memory_as_layer import MemoryAsLayer
 from keras_titans.layers.neural_memory import NeuralMemory
+from keras_titans.layers.recompute import recomputed
 from keras_titans.layers.stateful_layer import StatefulLayer
 from keras_titans.layers.stateful_layer import mask_of
+from keras_titans.layers.watching import current_watch
 from keras_titans.layers.windowed_attention import WindowedAttention
 from keras_titans.validation import check_choice
 from keras_titans.validation import check_instance
@@ -46,6 +48,10 @@ class TitansBlock(keras.layers.Layer):
         activation: The gate's.
         kernel_initializer: For the multilayer perceptron.
         dropout: Fraction of each branch's output to drop in training.
+        remat: Whether to keep only what enters a branch for the backward pass
+            of training, and to compute the branch again there. A step then
+            takes a forward pass longer, and a stack of blocks the memory of
+            about one. Calls with a state keep all.
         **kwargs: `name`, `dtype` and so on, for `keras.layers.Layer`.
 
     Call arguments:
@@ -84,6 +90,7 @@ class TitansBlock(keras.layers.Layer):
         activation="silu",
         kernel_initializer="glorot_uniform",
         dropout=0.0,
+        remat=False,
         **kwargs,
     ):
         # Keras would cast a state that is passed to the compute dtype.
@@ -94,6 +101,7 @@ class TitansBlock(keras.layers.Layer):
         self.activation = activations.get(activation)
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.dropout = dropout
+        self.remat = remat
         self.supports_masking = True
 
     def _made(self, mixer, num_heads, window_size):
@@ -157,21 +165,38 @@ class TitansBlock(keras.layers.Layer):
     ):
         mask = mask_of(inputs, mask)
         inputs = ops.cast(inputs, self.compute_dtype)
-        options = self._options(update, return_surprise)
-        results = self.mixer(
-            self.mixer_norm(inputs),
-            mask=mask,
-            initial_state=initial_state,
-            training=training,
-            return_state=return_state,
-            **options,
+        options = {
+            "initial_state": initial_state,
+            "training": training,
+            "return_state": return_state,
+            **self._options(update, return_surprise),
+        }
+        mix = lambda x, mask=None: self.mixer(
+            self.mixer_norm(x), mask=mask, **options
         )
+        feed = lambda x: self._feed(self.mlp_norm(x))
+        if self.remat and training and self._is_apart(options):
+            mix = recomputed(mix, [self.mixer_norm, self.mixer])
+            feed = recomputed(
+                feed, [self.mlp_norm, self.mlp_gate, self.mlp_up, self.mlp_down]
+            )
+        results = mix(inputs) if mask is None else mix(inputs, mask)
         mixed, *others = results if isinstance(results, tuple) else (results,)
         x = inputs + self.drop(mixed, training=training)
-        h = self.mlp_norm(x)
-        h = self.activation(self.mlp_gate(h)) * self.mlp_up(h)
-        x = x + self.drop(self.mlp_down(h), training=training)
+        x = x + self.drop(feed(x), training=training)
         return (x, *others) if others else x
+
+    def _feed(self, x):
+        return self.mlp_down(self.activation(self.mlp_gate(x)) * self.mlp_up(x))
+
+    def _is_apart(self, options):
+        """Whether a call leaves nothing behind, and nobody watches it."""
+        mixer = self.mixer
+        stateful = mixer.stateful or mixer.returns_state(
+            options["return_state"]
+        )
+        fresh = options["initial_state"] is None and not stateful
+        return fresh and current_watch() is None
 
     def _options(self, update, return_surprise):
         if self.mixer.has_memory:
@@ -220,6 +245,7 @@ class TitansBlock(keras.layers.Layer):
                     self.kernel_initializer
                 ),
                 "dropout": self.dropout,
+                "remat": self.remat,
             }
         )
         return config

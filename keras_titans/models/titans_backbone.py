@@ -44,6 +44,8 @@ class TitansBackbone(keras_hub.models.Backbone):
         chunk_size: Tokens that each memory writes at once.
         anchor: `"token"` or `"chunk"`, as `keras_titans.layers.NeuralMemory`.
         dropout: Fraction of each branch's output to drop in training.
+        remat: Whether to compute each branch again in the backward pass and
+            keep only what enters it, as `keras_titans.layers.TitansBlock`.
         tie_word_embeddings: Whether the embedding is the output map too.
         dtype: The dtype policy. Memories stay in float32 whatever it is.
         **kwargs: `name` and `trainable`.
@@ -92,6 +94,7 @@ class TitansBackbone(keras_hub.models.Backbone):
         chunk_size=64,
         anchor="token",
         dropout=0.0,
+        remat=False,
         tie_word_embeddings=False,
         dtype=None,
         **kwargs,
@@ -135,6 +138,7 @@ class TitansBackbone(keras_hub.models.Backbone):
                 ),
                 intermediate_dim,
                 dropout=dropout,
+                remat=remat,
                 dtype=dtype,
                 name=f"transformer_layer_{i}",
             )
@@ -175,6 +179,7 @@ class TitansBackbone(keras_hub.models.Backbone):
         self.chunk_size = chunk_size
         self.anchor = anchor
         self.dropout = dropout
+        self.remat = remat
         self.tie_word_embeddings = tie_word_embeddings
 
     @classmethod
@@ -281,6 +286,7 @@ class TitansBackbone(keras_hub.models.Backbone):
             "chunk_size",
             "anchor",
             "dropout",
+            "remat",
             "tie_word_embeddings",
         ):
             value = getattr(self, name)

@@ -72,29 +72,30 @@ def memorize_one(
     if return_surprise or rule.max_surprise is not None:
         norms = surprise_norms(inputs, deltas)
         deltas = rule.bound(deltas, norms)
+    written, momentum = _write(memory, gates, shared, inputs, deltas)
+    seen = before if rule.read_first else written
+    read = network(query, lambda m, x: ops.matmul(x, seen[m]))
+    return (
+        ops.transpose(read, (0, 2, 1, 3)),
+        ops.transpose(norms, (0, 2, 1)) if return_surprise else None,
+        Memory(written, momentum, anchors),
+    )
 
-    rates = [*shared.rates, 1.0]
+
+def _write(memory, gates, shared, inputs, deltas):
+    """Memory and momentum after the token."""
     written, momentum = [], []
     kept = _retained(memory.memory, gates, shared)
-    for m, (w, rate) in enumerate(zip(kept, rates, strict=True)):
-        s = -_column(inputs[m]) * (gates.learning_rate * rate * deltas[m])
+    for m, rate in enumerate([*shared.rates, 1.0]):
+        delta = gates.learning_rate * rate * deltas[m]
+        s = -ops.swapaxes(inputs[m], -1, -2) * delta
         if memory.momentum:
             s = gates.momentum * memory.momentum[m] + s
             momentum.append(s)
             # Where there is no token, the momentum stays and writes nothing.
             s = s if gates.here is None else gates.here * s
-        written.append(w + s)
-
-    seen = before if rule.read_first else written
-    read = network(query, lambda m, x: ops.matmul(x, seen[m]))
-    if return_surprise:
-        norms = ops.transpose(norms, (0, 2, 1))
-    after = Memory(written, momentum or (), anchors)
-    return (
-        ops.transpose(read, (0, 2, 1, 3)),
-        norms if return_surprise else None,
-        after,
-    )
+        written.append(kept[m] + s)
+    return written, momentum or ()
 
 
 def _gates(tokens, count):
@@ -121,7 +122,3 @@ def _retained(memory, gates, shared):
             for w, w0 in zip(kept, shared.initial, strict=True)
         ]
     return kept
-
-
-def _column(x):
-    return ops.swapaxes(x, -1, -2)

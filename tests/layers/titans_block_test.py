@@ -11,6 +11,8 @@ from keras_titans.layers import NeuralMemory
 from keras_titans.layers import TitansBlock
 from keras_titans.layers import WindowedAttention
 from tests.helpers import close
+from tests.helpers import gradients
+from tests.helpers import randomized
 from tests.helpers import to_numpy
 
 ROWS, TOKENS, WIDTH = 2, 9, 4
@@ -80,6 +82,46 @@ def test_a_model_in_the_place_of_attention(name, tmp_path):
     again = keras.saving.load_model(tmp_path / "model.keras")
     wanted = model.predict(tokens, verbose=0)
     close(again.predict(tokens, verbose=0), wanted, 1e-5)
+
+
+@every_mixer
+@pytest.mark.parametrize("masked", [False, True])
+def test_recomputing_changes_no_gradient(name, masked):
+    calls = []
+
+    def counted(x):
+        calls.append(x)
+        return keras.ops.silu(x)
+
+    def found(remat):
+        keras.utils.set_random_seed(0)
+        block = TitansBlock(
+            name, 6, num_heads=2, window_size=4, remat=remat, activation=counted
+        )
+        block.build(X.shape)
+        randomized(block)
+        calls.clear()
+        mask = np.arange(TOKENS)[None] < [[5], [9]] if masked else None
+        value, by_weight = gradients(
+            block,
+            lambda y: keras.ops.sum(keras.ops.square(y)),
+            keras.ops.convert_to_tensor(X),
+            mask=mask,
+            training=True,
+        )
+        return value, by_weight, len(calls)
+
+    *kept, once = found(False)
+    *again, more = found(True)
+    close(again, kept, 1e-5)
+    assert more > once
+
+
+def test_a_state_is_returned_whether_recomputed_or_not():
+    block = TitansBlock("MAG", 6, num_heads=2, window_size=4, remat=True)
+    plain, state = block(X, training=True, return_state=True)
+    close(block(X, training=True), plain, 1e-5)
+    block(X[:, :2], training=True, initial_state=state)
 
 
 @every_mixer
