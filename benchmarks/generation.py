@@ -44,8 +44,8 @@ def parse():
     return parser.parse_args()
 
 
-def measured(spec, modes, python, options):
-    """One line for each mode, in one process."""
+def measured(spec, mode, python, options):
+    """The line of one mode, in a process of its own."""
     _, total = measure.available_memory()
     worker = workers.Worker(
         python,
@@ -53,13 +53,29 @@ def measured(spec, modes, python, options):
         {"OMP_NUM_THREADS": str(options.threads)},
         total and 0.75 * total,
     )
+    line = {**spec, "mode": mode}
     try:
         worker.ask(300, do="make", spec=spec)
-        for mode in modes:
-            yield {**spec, "mode": mode, **worker.measure(mode, options)}
+        line |= worker.measure(mode, options)
     except workers.Stopped as reason:
-        yield {**spec, "mode": mode, "not_run": str(reason)}
+        line["not_run"] = str(reason)
     worker.stop()
+    return line
+
+
+def hopeless(shorter, length, options):
+    """Why a longer prompt need not be tried, or None."""
+    if shorter is None or shorter["package"] == "stream":
+        return None
+    if "not_run" in shorter:
+        return shorter["not_run"]
+    seconds = shorter["median"] * length / shorter["length"]
+    # The peer's `sample` reads the whole prompt anew in both modes.
+    peer = shorter["package"] == "titans-pytorch"
+    reads = peer or shorter["mode"] == "prompt"
+    if reads and seconds > options.call_limit:
+        return f"predicted more than {seconds:.0f} s"
+    return None
 
 
 def run(options):
@@ -86,19 +102,21 @@ def run(options):
             "spec": common | SIZE,
         }
     ]
-    gone = set()
+    last = {}
     for spec, modes in plan:
-        package = spec["package"]
-        if package in gone and package == "titans-pytorch":
-            modes = ()
+        package, length = spec["package"], spec["length"]
         python = peer if package == "titans-pytorch" else sys.executable
-        for line in measured(common | spec, modes, python, options):
+        for mode in modes:
+            reason = hopeless(last.get((package, mode)), length, options)
+            if reason:
+                line = {**common, **spec, "mode": mode, "not_run": reason}
+            else:
+                line = measured(common | spec, mode, python, options)
+            last[package, mode] = line
             lines.append(line)
-            if "not_run" in line:
-                gone.add(package)
             print(
                 package,
-                f"{line['length']:,} tokens, {line['mode']}:",
+                f"{length:,} tokens, {mode}:",
                 line.get("not_run") or f"{line['median']:.3f} s",
                 flush=True,
             )
