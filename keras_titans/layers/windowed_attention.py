@@ -185,7 +185,9 @@ class WindowedAttention(StatefulLayer):
                 query, pairs, reach, self.window_size, prefix=prefix
             )
         else:
-            go_on = self._step if length == 1 else self._piece
+            # A length that is known at run time only is no number yet.
+            one = isinstance(length, int) and length == 1
+            go_on = self._step if one else self._piece
             y, after = go_on(query, pairs, reach, state, count, prefix)
         y = ops.reshape(y, (rows, length, self.num_heads * self._head_dim))
         return self.output_projection(y), None, after
@@ -215,7 +217,9 @@ class WindowedAttention(StatefulLayer):
         seen = self._seen(seen, ops.shape(query)[1], count)
         cache = Pairs(
             *(
-                ring.in_slots(last_tokens(x, before, count), seen % window)
+                ring.in_slots(
+                    last_tokens(x, before, count), seen % window, window
+                )
                 for x, before in zip(pairs, earlier, strict=True)
             )
         )

@@ -19,14 +19,13 @@ def oldest_first(ring, following):
     Returns:
         `(batch, w, ...)`.
     """
-    return take_tokens(
-        ring, (_slots(ring) + following[:, None]) % ring.shape[1]
-    )
+    window = ring.shape[1]
+    return take_tokens(ring, (_slots(window) + following[:, None]) % window)
 
 
-def in_slots(x, following):
-    """The inverse of `oldest_first`."""
-    return take_tokens(x, (_slots(x) - following[:, None]) % x.shape[1])
+def in_slots(x, following, window):
+    """The inverse of `oldest_first`, of `window` tokens."""
+    return take_tokens(x, (_slots(window) - following[:, None]) % window)
 
 
 def put(ring, token, slot, count=None):
@@ -41,7 +40,7 @@ def put(ring, token, slot, count=None):
     Returns:
         `(batch, w, ...)`.
     """
-    here = _slots(ring) == slot[:, None]
+    here = _slots(ring.shape[1]) == slot[:, None]
     if count is not None:
         here = ops.logical_and(here, count[:, None] > 0)
     rest = [1] * (len(ring.shape) - 2)
@@ -49,5 +48,5 @@ def put(ring, token, slot, count=None):
     return ops.where(here, token, ring)
 
 
-def _slots(ring):
-    return ops.arange(ring.shape[1], dtype="int32")[None, :]
+def _slots(window):
+    return ops.arange(window, dtype="int32")[None, :]

@@ -74,7 +74,8 @@ def memorize(
         `(B, N, H)`, or None; the `Memory` after the last token.
     """
     length = ops.shape(tokens.query)[1]
-    if length == 1 and memory.anchor and phase is not None:
+    one = isinstance(length, int) and length == 1
+    if one and memory.anchor and phase is not None:
         return memorize_one(
             tokens,
             memory,

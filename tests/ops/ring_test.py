@@ -29,5 +29,5 @@ def test_holds_the_last_tokens_in_their_slots(window, read):
         kept = stream[row, max(0, n - window) : n]
         assert np.allclose(ordered[row, window - len(kept) :], kept)
         assert not ordered[row, : window - len(kept)].any()
-    back = ring.in_slots(ops.convert_to_tensor(ordered), following)
+    back = ring.in_slots(ops.convert_to_tensor(ordered), following, window)
     assert np.array_equal(to_numpy(back), to_numpy(cache))
