@@ -10,7 +10,9 @@ ours reads two million tokens. Writes a table, the raw lines and a plot to
 """
 
 import argparse
+import collections
 import json
+import math
 import pathlib
 import sys
 
@@ -40,6 +42,7 @@ def parse():
     add("--new-tokens", type=int, default=64)
     add("--peer-python", help=f"interpreter that has {PEER}")
     add("--no-peer", action="store_true")
+    add("--resume", action="store_true", help="keep the lines that there are")
     workers.add_options(add, 5, 6.0, 150.0, "generation")
     return parser.parse_args()
 
@@ -64,17 +67,27 @@ def measured(spec, mode, python, options):
 
 
 def hopeless(shorter, length, options):
-    """Why a longer prompt need not be tried, or None."""
-    if shorter is None or shorter["package"] == "stream":
+    """Why a longer prompt need not be tried, or None.
+
+    Args:
+        shorter: The lines of the same at shorter lengths.
+    """
+    if not shorter or shorter[-1]["package"] == "stream":
         return None
-    if "not_run" in shorter:
-        return shorter["not_run"]
-    seconds = shorter["median"] * length / shorter["length"]
-    # The peer's `sample` reads the whole prompt anew in both modes.
-    peer = shorter["package"] == "titans-pytorch"
-    reads = peer or shorter["mode"] == "prompt"
-    if reads and seconds > options.call_limit:
-        return f"predicted more than {seconds:.0f} s"
+    last = shorter[-1]
+    if "not_run" in last:
+        return last["not_run"]
+    if last["mode"] == "more" and last["package"] != "titans-pytorch":
+        return None
+    power = 1.0
+    if len(shorter) > 1:
+        gain, growth = (
+            math.log(last[x] / shorter[-2][x]) for x in ("median", "length")
+        )
+        power = max(power, gain / growth)
+    seconds = last["median"] * (length / last["length"]) ** power
+    if seconds > options.call_limit:
+        return f"predicted {seconds:.0f} s"
     return None
 
 
@@ -95,24 +108,32 @@ def run(options):
         ({"package": "stream", "length": length, **SMALL}, ("stream",))
         for length in options.stream
     ]
-    lines = [
-        {
-            **measure.describe_machine(),
-            "command": measure.describe_command(),
-            "spec": common | SIZE,
-        }
-    ]
-    last = {}
+    path = pathlib.Path(options.output).with_suffix(".jsonl")
+    path.parent.mkdir(exist_ok=True)
+    if options.resume:
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+    else:
+        about = {"command": measure.describe_command(), "spec": common | SIZE}
+        lines = [measure.describe_machine() | about]
+    done = collections.defaultdict(list)
+    for line in lines[1:]:
+        done[line["package"], line["mode"]].append(line)
     for spec, modes in plan:
         package, length = spec["package"], spec["length"]
         python = peer if package == "titans-pytorch" else sys.executable
         for mode in modes:
-            reason = hopeless(last.get((package, mode)), length, options)
+            before = done[package, mode]
+            if any(line["length"] == length for line in before):
+                continue
+            # The peer's `sample` reads the whole prompt in both modes.
+            read = done[package, "prompt"] if python == peer else []
+            reason = hopeless(read, length, options)
+            reason = reason or hopeless(before, length, options)
             if reason:
                 line = {**common, **spec, "mode": mode, "not_run": reason}
             else:
                 line = measured(common | spec, mode, python, options)
-            last[package, mode] = line
+            before.append(line)
             lines.append(line)
             print(
                 package,
@@ -121,8 +142,6 @@ def run(options):
                 flush=True,
             )
         # After each, so that nothing is lost.
-        path = pathlib.Path(options.output).with_suffix(".jsonl")
-        path.parent.mkdir(exist_ok=True)
         path.write_text("\n".join(map(json.dumps, lines)) + "\n")
 
 
