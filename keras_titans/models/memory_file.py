@@ -19,7 +19,7 @@ import numpy as np
 from keras import tree
 
 FORMAT = "keras_titans.memory"
-VERSION = 1
+VERSION = 2  # 1 kept attention's cache in the order of the tokens
 # dtypes that NumPy has from elsewhere -> what they are stored as
 _FOREIGN = {"bfloat16": "uint16"}
 _DAMAGED = (

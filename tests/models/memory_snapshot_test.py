@@ -273,8 +273,8 @@ def test_contents_that_do_not_agree_are_refused(change, snapshot, tmp_path):
 def test_another_version_is_refused(snapshot, tmp_path):
     path = tmp_path / "memory"
     snapshot.save(path)
-    rewritten(path, lambda header, entries: header.update(version=2))
-    with pytest.raises(ValueError, match="version 2.*reads version 1"):
+    rewritten(path, lambda header, entries: header.update(version=1))
+    with pytest.raises(ValueError, match="version 1.*reads version 2"):
         MemorySnapshot.load(path)
 
 
