@@ -76,10 +76,7 @@ class Jax:
         )
 
     def step(self, function, x, state):
-        # The state is given away, so that it is written in its place, as in a
-        # loop of generation. No two of its tensors may be one then.
-        state = self.jax.tree.map(self.jax.numpy.copy, state)
-        return stepping(self.jax.jit(function, donate_argnums=1), x, state)
+        return stepping(self.jax.jit(function), x, state)
 
     def _variables(self, layer):
         return (

@@ -49,9 +49,8 @@ class TitansBlock(keras.layers.Layer):
         kernel_initializer: For the multilayer perceptron.
         dropout: Fraction of each branch's output to drop in training.
         remat: Whether to keep only what enters a branch for the backward pass
-            of training, and to compute the branch again there. A step then
-            takes a forward pass longer, and a stack of blocks the memory of
-            about one. Calls with a state keep all.
+            of training, and to compute the rest again there: less memory for
+            one more forward pass. Calls with a state keep all.
         **kwargs: `name`, `dtype` and so on, for `keras.layers.Layer`.
 
     Call arguments:
