@@ -33,7 +33,7 @@ def parse(arguments=None):
     add("--lengths", nargs="+", type=int, default=[2048, 8192, 32768, 131072])
     add("--variants", nargs="+", default=list(OURS), choices=OURS)
     add("--engines", nargs="+", default=["jax"], help="for ours")
-    add("--remat", action="store_true", help="each of ours recomputed as well")
+    add("--remat", action="store_true", help="train ours recomputed as well")
     add("--full", nargs="*", default=["jax", "torch"], help="full attention")
     add("--modes", nargs="+", default=list(MODES), choices=MODES)
     add("--dim", type=int, default=256)
@@ -69,7 +69,8 @@ def measured(spec, python, options, skipped):
 
     `skipped`: for a mode that need not be tried, why.
     """
-    if skipped.keys() >= set(options.modes) - {"step"}:
+    modes = [mode for mode in options.modes if _has(spec, mode)]
+    if skipped.keys() >= set(modes) - {"step"}:
         for mode, reason in skipped.items():
             yield {"kind": "cell", **spec, "mode": mode, "not_run": reason}
         return
@@ -83,9 +84,7 @@ def measured(spec, python, options, skipped):
         worker.ask(300, do="make", spec=spec)
     except workers.Stopped as reason:
         stopped = str(reason)
-    for mode in options.modes:
-        if mode == "step" and not _has_step(spec):
-            continue
+    for mode in modes:
         line = {"kind": "cell", **spec, "mode": mode}
         if mode in skipped:
             yield line | {"not_run": skipped[mode]}
@@ -101,10 +100,14 @@ def measured(spec, python, options, skipped):
     worker.stop()
 
 
-def _has_step(spec):
-    """A step costs the same at every length, so the shortest's will do."""
-    shortest = spec["length"] == spec["shortest"]
-    return spec["package"] == "keras_titans" and shortest
+def _has(spec, mode):
+    """Whether a mode says anything of a cell that another does not."""
+    if spec.get("remat"):
+        return mode == "train"  # nothing else is recomputed
+    if mode == "step":  # costs the same at every length
+        shortest = spec["length"] == spec["shortest"]
+        return spec["package"] == "keras_titans" and shortest
+    return True
 
 
 def hopeless(line, options, length):

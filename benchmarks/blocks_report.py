@@ -58,6 +58,8 @@ def write(output):
             continue
         body = []
         for key in keys:
+            if not any((key, mode, n) in found for n in lengths):
+                continue
             values = [_value(found.get((key, mode, n))) for n in lengths]
             shown = [_seconds(found, key, mode, n) for n in lengths]
             body.append([name_of(key), *shown, _flat(lengths, values)])

@@ -76,7 +76,11 @@ class Jax:
         )
 
     def step(self, function, x, state):
-        return stepping(self.jax.jit(function), x, state)
+        # A state is used once: the next is written in its place, as a loop
+        # of generation does. What is given away here is a copy.
+        run = self.jax.jit(function, donate_argnums=1)
+        own = self.jax.tree.map(self.jax.numpy.copy, state)
+        return stepping(run, x, own)
 
     def _variables(self, layer):
         return (
