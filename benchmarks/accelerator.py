@@ -23,18 +23,19 @@ def versions():
     }
 
 
-def device_name():
-    """The accelerator's name, or "cpu"."""
-    return {"jax": _jax, "tensorflow": _tensorflow, "torch": _torch}[
-        backend()
-    ]()[0]
+def device_name(engine=None):
+    """The accelerator's name, or "cpu"; by default of Keras' backend."""
+    return _read(engine)[0]
 
 
-def device_peak():
+def device_peak(engine=None):
     """The most bytes of the accelerator that were in use; None on a CPU."""
-    return {"jax": _jax, "tensorflow": _tensorflow, "torch": _torch}[
-        backend()
-    ]()[1]
+    return _read(engine)[1]
+
+
+def _read(engine):
+    readers = {"jax": _jax, "tensorflow": _tensorflow, "torch": _torch}
+    return readers[engine or backend()]()
 
 
 def _jax():

@@ -2,6 +2,8 @@
 
     python -m benchmarks.blocks
     python -m benchmarks.blocks --lengths 2048
+    python -m benchmarks.blocks --device cuda --dtype bfloat16 --window 512 \\
+        --lengths 8192 131072 1048576 --remat 1048576 --ahead 8
 
 Forward, forward + backward and one token from a state, of four blocks of width
 256, for the four variants, for attention over the window alone, for blocks
@@ -11,11 +13,13 @@ around `keras.layers.MultiHeadAttention`, and for titans-pytorch's
 """
 
 import argparse
+import concurrent.futures
 import json
 import os
 import sys
 
 from benchmarks import blocks_report
+from benchmarks import data
 from benchmarks import measure
 from benchmarks import peers
 from benchmarks import workers
@@ -33,7 +37,14 @@ def parse(arguments=None):
     add("--lengths", nargs="+", type=int, default=[2048, 8192, 32768, 131072])
     add("--variants", nargs="+", default=list(OURS), choices=OURS)
     add("--engines", nargs="+", default=["jax"], help="for ours")
-    add("--remat", action="store_true", help="train ours recomputed as well")
+    add(
+        "--remat",
+        nargs="?",
+        type=int,
+        const=1,
+        metavar="TOKENS",
+        help="train ours recomputed as well, from so many tokens on",
+    )
     add("--full", nargs="*", default=["jax", "torch"], help="full attention")
     add("--modes", nargs="+", default=list(MODES), choices=MODES)
     add("--dim", type=int, default=256)
@@ -42,14 +53,16 @@ def parse(arguments=None):
     add("--depth", type=int, default=4)
     add("--window", type=int, default=128)
     add("--batch", type=int, default=1)
-    add("--dtype", default="float32")
+    add("--dtype", default="float32", help="else mixed with float32")
+    add("--device", default="cpu", choices=["cpu", "cuda"])
+    add("--ahead", type=int, metavar="N", help="compile first, N at a time")
     add("--peer-python", help=f"interpreter that has {PEER}")
     add("--no-peer", action="store_true")
     workers.add_options(add, 5, 6.0, 90.0, "blocks")
     return parser.parse_args(arguments)
 
 
-def cells(options):
+def cells(options, length):
     """`(package, engine, variant, further entries of its spec)`."""
     if not options.no_peer:
         for variant, batch in (("chunk starts", 64), ("initial weights", None)):
@@ -57,7 +70,7 @@ def cells(options):
     for engine in options.engines:
         for variant in options.variants:
             yield "keras_titans", engine, variant, {}
-            if options.remat:
+            if options.remat and length >= options.remat:
                 again = f"{variant}, recomputed"
                 yield "keras_titans", engine, again, {"remat": True}
     for engine in options.full:
@@ -74,11 +87,7 @@ def measured(spec, python, options, skipped):
         for mode, reason in skipped.items():
             yield {"kind": "cell", **spec, "mode": mode, "not_run": reason}
         return
-    _, total = measure.available_memory()
-    limit = total and 0.75 * total
-    environment = {"OMP_NUM_THREADS": str(options.threads)}
-    module = "benchmarks.blocks_worker"
-    worker = workers.Worker(python, module, environment, limit)
+    worker = worker_on(python, options)
     stopped = None
     try:
         worker.ask(300, do="make", spec=spec)
@@ -98,6 +107,39 @@ def measured(spec, python, options, skipped):
             line["not_run"] = stopped
         yield line
     worker.stop()
+
+
+def worker_on(python, options):
+    """A process for one cell, stopped before it takes the whole machine."""
+    _, total = measure.available_memory()
+    environment = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+    if options.ahead:
+        name = "JAX_COMPILATION_CACHE_DIR"
+        cache = os.environ.get(name) or str(data.folder() / "compiled")
+        environment[name] = cache
+    if options.device == "cpu":
+        environment["OMP_NUM_THREADS"] = str(options.threads)
+    module = "benchmarks.blocks_worker"
+    return workers.Worker(python, module, environment, total and 0.75 * total)
+
+
+def compile_ahead(specs, options):
+    """Fills JAX's cache of compiled programs: the cells find them there."""
+
+    def one(spec):
+        worker = worker_on(sys.executable, options)
+        try:
+            worker.ask(300, do="make", spec=spec)
+            for mode in options.modes:
+                if _has(spec, mode) and mode != "step":
+                    worker.ask(600, do="compile", mode=mode)
+        except workers.Stopped as reason:  # the cell itself will say it
+            print("not compiled ahead:", reason, file=sys.stderr)
+        finally:
+            worker.stop()
+
+    with concurrent.futures.ThreadPoolExecutor(options.ahead) as pool:
+        list(pool.map(one, specs))
 
 
 def _has(spec, mode):
@@ -124,7 +166,8 @@ def hopeless(line, options, length):
 
 def run(options):
     os.makedirs(os.path.dirname(options.output) or ".", exist_ok=True)
-    names = ("dim", "heads", "hidden", "depth", "window", "batch", "dtype")
+    names = ("dim", "heads", "hidden", "depth", "window", "batch")
+    names += ("dtype", "device")
     common = {name: getattr(options, name) for name in names}
     common |= {"threads": options.threads, "shortest": min(options.lengths)}
     peer = None
@@ -139,28 +182,32 @@ def run(options):
 
         write(measure.describe_machine())
         write({"kind": "command", "command": measure.describe_command()})
-        for length in sorted(options.lengths):
-            for package, engine, variant, more in cells(options):
-                cell = {"package": package, "engine": engine}
-                cell |= {"variant": variant, "length": length}
-                spec = {**common, **cell, **more}
-                key = package, engine, variant
-                skipped = {
-                    line["mode"]: reason
-                    for line in last.get(key, [])
-                    if line["mode"] != "step"
-                    and (reason := hopeless(line, options, length))
-                }
-                python = peer if package == "titans-pytorch" else sys.executable
-                last[key] = list(measured(spec, python, options, skipped))
-                for line in last[key]:
-                    write(line)
-                    print(
-                        *key,
-                        f"{length:,} tokens, {line['mode']}:",
-                        line.get("not_run") or f"{line['median']:.3f} s",
-                        flush=True,
-                    )
+        specs = [
+            {**common, "package": package, "engine": engine}
+            | {"variant": variant, "length": length, **more}
+            for length in sorted(options.lengths)
+            for package, engine, variant, more in cells(options, length)
+        ]
+        if options.ahead:
+            compile_ahead([s for s in specs if s["engine"] == "jax"], options)
+        for spec in specs:
+            key = spec["package"], spec["engine"], spec["variant"]
+            skipped = {
+                line["mode"]: reason
+                for line in last.get(key, [])
+                if line["mode"] != "step"
+                and (reason := hopeless(line, options, spec["length"]))
+            }
+            python = peer if key[0] == "titans-pytorch" else sys.executable
+            last[key] = list(measured(spec, python, options, skipped))
+            for line in last[key]:
+                write(line)
+                print(
+                    *key,
+                    f"{spec['length']:,} tokens, {line['mode']}:",
+                    line.get("not_run") or f"{line['median']:.3f} s",
+                    flush=True,
+                )
 
 
 def main():

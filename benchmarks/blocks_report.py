@@ -22,7 +22,8 @@ def name_of(key):
     if package == "titans-pytorch":
         return f"titans-pytorch MAC, gradients at {variant}"
     names = {"full": "full attention", "attention": "window alone"}
-    return f"{names.get(variant, variant)}, {engine}"
+    kind, *more = variant.split(", ")
+    return ", ".join([names.get(kind, kind), *more, engine])
 
 
 def key_of(line):
@@ -37,17 +38,21 @@ def write(output):
     lengths = sorted({c["length"] for c in cells})
     columns = [f"{n:,}" for n in lengths]
     machine, spec = others["machine"], cells[0]
+    gpu = next((c["device_name"] for c in cells if "device_name" in c), None)
     rows = [
         "# Models of Titans blocks",
         "",
         f"`{others['command']['command']}`",
         "",
         f"{machine['processor']}, {machine['cores']} cores, "
-        f"{machine['memory_gib']} GiB, Python {machine['python']}.",
+        f"{machine['memory_gib']} GiB, Python {machine['python']}"
+        + (f"; {gpu}." if gpu else "."),
         "",
         f"{spec['depth']} blocks of width {spec['dim']}, {spec['heads']} heads,"
         f" windows and segments of {spec['window']}, {spec['dtype']}, batch "
-        f"{spec['batch']}, {spec['threads']} threads. Median of several calls, "
+        f"{spec['batch']}"
+        + ("" if gpu else f", {spec['threads']} threads")
+        + ". Median of several calls, "
         "each model at each length in a process of its own; compilation is not "
         "timed. Full attention is `keras.ops.dot_product_attention`, which on "
         "PyTorch is the fused one.",
@@ -76,7 +81,8 @@ def write(output):
         values = [_memory(found.get((key, "train", n))) for n in lengths]
         shown = [f"{v / measure.MIB:,.0f}" if v else "–" for v in values]
         body.append([name_of(key), *shown, _slope(lengths, values)])
-    rows += ["", "## Peak memory over the idle process, MiB", ""]
+    where = "on the GPU" if gpu else "over the idle process"
+    rows += ["", f"## Peak memory {where}, MiB", ""]
     rows += table(["forward + backward", *columns, "KiB per token"], body)
     body = []
     for key in keys:
@@ -128,6 +134,8 @@ def _flat(lengths, values):
 def _memory(line):
     if not line or "peak" not in line:
         return None
+    if "device_peak" in line:
+        return line["device_peak"]
     return line["peak"] - (line["resident_idle"] or 0)
 
 
@@ -147,7 +155,7 @@ def plot(keys, found, lengths, path):
     panels = (
         ("forward", "forward, µs per token"),
         ("train", "forward + backward, µs per token"),
-        ("memory", "forward + backward, peak GiB over idle"),
+        ("memory", "forward + backward, peak GiB"),
     )
     for panel, (what, title) in zip(axes, panels, strict=True):
         for i, key in enumerate(keys):

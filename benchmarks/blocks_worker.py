@@ -1,5 +1,6 @@
 """What `blocks.py` measures, each in a process of its own."""
 
+from benchmarks import accelerator
 from benchmarks import engines
 from benchmarks import measure
 from benchmarks import workers
@@ -47,15 +48,31 @@ def ours(spec):
     )
 
 
+def on_device(spec):
+    """The accelerator's name, and the most bytes it has held."""
+    name = accelerator.device_name(spec["engine"])
+    if name == "cpu":
+        return {}
+    return {
+        "device_name": name,
+        "device_peak": accelerator.device_peak(spec["engine"]),
+    }
+
+
 class Model:
     """Embedding, blocks, norm and logits, on one engine."""
 
     def __init__(self, spec):
         self.spec = spec
-        self.engine = engines.ENGINES[spec["engine"]](spec["threads"])
+        self.engine = engines.engine_on(
+            spec["device"], spec["engine"], spec["threads"]
+        )
         import keras
 
         keras.utils.set_random_seed(0)
+        dtype = spec["dtype"]
+        if dtype != "float32":
+            keras.config.set_dtype_policy(f"mixed_{dtype}")
         make = full_attention if spec["variant"] == "full" else ours
         x = inputs = keras.Input((None, spec["dim"]))
         self.blocks = [make(spec) for _ in range(spec["depth"])]
@@ -65,7 +82,6 @@ class Model:
         outputs = keras.layers.Dense(TOKENS, use_bias=False)(x)
         self.model = keras.Model(inputs, outputs)
         shape = (spec["batch"], spec["length"])
-        dtype = spec.get("dtype", "float32")
         array = lambda *args: self.engine.array(engines.random(*args), dtype)
         self.x = array(0, *shape, spec["dim"])
         self.weights = array(1, *shape, TOKENS)
@@ -74,17 +90,25 @@ class Model:
     def versions(self):
         return self.engine.versions()
 
+    def compile(self, mode):
+        """Compiles and runs nothing: JAX's cache has it then."""
+        self._make(mode).compile()
+        return {}
+
     def prepare(self, mode):
-        if mode == "step":
-            self.calls[mode] = self._step()
-        elif mode == "forward":
-            self.calls[mode] = self.engine.forward(self.model, self.x)
-        else:
-            self.calls[mode] = self.engine.train(
-                self.model, self.x, self.weights
-            )
+        self.calls[mode] = self._make(mode)
         self.call(mode)
-        return {"parameters": self.model.count_params()}
+        return {
+            "parameters": self.model.count_params(),
+            **on_device(self.spec),
+        }
+
+    def _make(self, mode):
+        if mode == "step":
+            return self._step()
+        if mode == "forward":
+            return self.engine.forward(self.model, self.x)
+        return self.engine.train(self.model, self.x, self.weights)
 
     def _step(self):
         """One token through all blocks, from their states: generation."""
@@ -109,13 +133,15 @@ class Peer:
     """titans-pytorch's `MemoryAsContextTransformer` of the same size."""
 
     def __init__(self, spec):
-        import torch
+        self.engine = engines.engine_on(
+            spec["device"], "torch", spec["threads"]
+        )
         from titans_pytorch import MemoryAsContextTransformer
         from titans_pytorch import MemoryMLP
 
-        torch.set_num_threads(spec["threads"])
+        torch = self.engine.torch
         torch.manual_seed(0)
-        self.torch = torch
+        self.spec = spec
         width = spec["dim"] // spec["heads"]
         self.model = MemoryAsContextTransformer(
             num_tokens=TOKENS,
@@ -135,9 +161,10 @@ class Peer:
                 "heads": spec["heads"],
                 "dim_head": width,
             },
-        )
+        ).to(spec["device"])
         shape = spec["batch"], spec["length"]
-        self.ids = torch.randint(0, TOKENS, shape)
+        self.ids = torch.randint(0, TOKENS, shape).to(spec["device"])
+        self.weights = [p for p in self.model.parameters() if p.requires_grad]
 
     def versions(self):
         from importlib.metadata import version
@@ -147,19 +174,30 @@ class Peer:
     def prepare(self, mode):
         self.call(mode)
         count = sum(p.numel() for p in self.model.parameters())
-        return {"parameters": count}
+        return {"parameters": count, **on_device(self.spec)}
 
     def call(self, mode):
-        if mode == "forward":
-            with self.torch.no_grad():
-                return self.model(self.ids)
-        loss = self.model(self.ids).square().sum()
-        wanted = [p for p in self.model.parameters() if p.requires_grad]
-        return self.torch.autograd.grad(loss, wanted, allow_unused=True)
+        torch = self.engine.torch
+        with torch.set_grad_enabled(mode == "train"):
+            result = self._forward()
+        if mode == "train":
+            loss = result.float().square().sum()
+            result = torch.autograd.grad(loss, self.weights, allow_unused=True)
+        self.engine.wait(result)
+
+    def _forward(self):
+        torch, dtype = self.engine.torch, self.spec["dtype"]
+        with torch.autocast(
+            self.spec["device"],
+            dtype=getattr(torch, dtype),
+            enabled=dtype != "float32",
+        ):
+            return self.model(self.ids)
 
 
 def make(spec):
-    measure.use_cores(spec["threads"])
+    if spec["device"] == "cpu":
+        measure.use_cores(spec["threads"])
     return (Peer if spec["package"] == "titans-pytorch" else Model)(spec)
 
 

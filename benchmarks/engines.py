@@ -11,6 +11,8 @@ import os
 
 import numpy as np
 
+from benchmarks import accelerator
+
 
 def random(seed, *shape):
     """Standard normal float32, the same for every engine."""
@@ -54,6 +56,12 @@ class Jax:
     def array(self, values, dtype="float32"):
         return self.jax.numpy.asarray(values, dtype)
 
+    def _call(self, run, *arguments):
+        """A call of a jitted function; its `compile` does no more than that."""
+        call = lambda: self.jax.block_until_ready(run(*arguments))
+        call.compile = lambda: run.lower(*arguments).compile()
+        return call
+
     def forward(self, layer, x):
         fixed = self._variables(layer)
         run = self.jax.jit(
@@ -61,7 +69,7 @@ class Jax:
                 *variables, x, training=False
             )[0]
         )
-        return lambda: self.jax.block_until_ready(run(fixed, x))
+        return self._call(run, fixed, x)
 
     def train(self, layer, x, weights):
         trainable, other = self._variables(layer)
@@ -71,9 +79,7 @@ class Jax:
             return self.jax.numpy.sum(y * weights)
 
         run = self.jax.jit(self.jax.value_and_grad(loss, argnums=(0, 1)))
-        return lambda: self.jax.block_until_ready(
-            run(trainable, x, other, weights)
-        )
+        return self._call(run, trainable, x, other, weights)
 
     def step(self, function, x, state):
         # A state is used once: the next is written in its place, as a loop
@@ -89,13 +95,12 @@ class Jax:
         )
 
     def product(self, a, b):
-        run = self.jax.jit(self.jax.numpy.matmul)
-        return lambda: self.jax.block_until_ready(run(a, b))
+        return self._call(self.jax.jit(self.jax.numpy.matmul), a, b)
 
     def chain(self, matrices, x):
         step = lambda y, a: (a @ y, None)
         run = self.jax.jit(lambda a, x: self.jax.lax.scan(step, x, a)[0])
-        return lambda: self.jax.block_until_ready(run(matrices, x))
+        return self._call(run, matrices, x)
 
 
 class TensorFlow:
@@ -229,3 +234,29 @@ class Torch:
 
 
 ENGINES = {"jax": Jax, "tensorflow": TensorFlow, "torch": Torch}
+
+
+def engine_on(device, kind, threads=None, tf32=True):
+    """An engine that computes on `"cpu"`, or on a GPU: `"cuda"`.
+
+    Args:
+        device: Where.
+        kind: One of `ENGINES`.
+        threads: Of the processor.
+        tf32: Whether the GPU may shorten the factors of float32 products.
+    """
+    if device == "cpu":
+        return ENGINES[kind](threads)
+    if kind == "jax":
+        engine = Jax()
+        if not tf32:
+            engine.jax.config.update("jax_default_matmul_precision", "float32")
+    elif kind == "torch":
+        engine = Torch(device=device)
+        if tf32:
+            engine.torch.set_float32_matmul_precision("high")
+    else:
+        raise ValueError(f"{kind} is not measured on a GPU")
+    if accelerator.device_name(kind) == "cpu":
+        raise RuntimeError(f"{kind} finds no GPU")
+    return engine

@@ -1,5 +1,6 @@
 """What `memory_layer_gpu.py` measures, each in a process of its own."""
 
+from benchmarks import accelerator
 from benchmarks import engines
 from benchmarks import workers
 from benchmarks.memory_layer_worker import split
@@ -9,39 +10,13 @@ class OnDevice:
     """An engine on the device that is asked for, and what it holds there."""
 
     def __init__(self, spec):
-        if spec["engine"] == "jax":
-            self.engine = engines.Jax()
-            jax = self.engine.jax
-            if not spec["tf32"]:
-                jax.config.update("jax_default_matmul_precision", "float32")
-            self.device = jax.devices()[0]
-            self.name = self.device.device_kind
-            found = self.device.platform
-        else:
-            self.engine = engines.Torch(device=spec["device"])
-            torch = self.engine.torch
-            if spec["tf32"]:
-                torch.set_float32_matmul_precision("high")
-            found = "cuda" if torch.cuda.is_available() else "cpu"
-            on_gpu = found == "cuda"
-            self.name = torch.cuda.get_device_name() if on_gpu else "cpu"
-        if spec["device"] != "cpu" and found == "cpu":
-            raise RuntimeError(f"{spec['engine']} finds no GPU")
+        kind = spec["engine"]
+        self.engine = engines.engine_on(spec["device"], kind, tf32=spec["tf32"])
+        self.name = accelerator.device_name(kind)
         self.spec, self.calls = spec, {}
 
     def versions(self):
         return {**self.engine.versions(), "device": self.name}
-
-    def peak(self):
-        """Peak bytes on the device since the last call, or None."""
-        if self.spec["device"] == "cpu":
-            return None
-        if self.spec["engine"] == "jax":
-            return (self.device.memory_stats() or {}).get("peak_bytes_in_use")
-        cuda = self.engine.torch.cuda
-        peak = cuda.max_memory_allocated()
-        cuda.reset_peak_memory_stats()
-        return peak
 
     def inputs(self):
         """The input and the output's cotangent, `(B, N, D)`."""
@@ -56,7 +31,8 @@ class OnDevice:
         result = self.call(mode)
         output = result if mode == "forward" else split(result)[1][1]
         finite = abs(float(output.sum())) < float("inf")
-        return {"finite": finite, "device_peak": self.peak()}
+        peak = accelerator.device_peak(self.spec["engine"])
+        return {"finite": finite, "device_peak": peak}
 
     def call(self, mode):
         return self.calls[mode]()
