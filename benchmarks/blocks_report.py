@@ -70,12 +70,12 @@ def write(output):
             body.append([name_of(key), *shown, _flat(lengths, values)])
         rows += ["", f"## {title}, seconds", ""]
         rows += table(["", *columns, "per token"], body)
-    rows += [
-        "",
-        "In parentheses: how many times as fast as titans-pytorch with "
-        "gradients at chunk starts. Last: cost per token, longest over "
-        "shortest that ran.",
-    ]
+    rows += ["", "Last: cost per token, longest over shortest that ran."]
+    if REFERENCE in keys:
+        rows[-1] += (
+            " In parentheses: how many times as fast as titans-pytorch with "
+            "gradients at chunk starts."
+        )
     body = []
     for key in keys:
         values = [_memory(found.get((key, "train", n))) for n in lengths]
@@ -108,7 +108,8 @@ def write(output):
         rows += ["", "## Not run", "", *table(["", "tokens", "why"], body)]
     path.with_suffix(".md").write_text("\n".join(rows) + "\n")
     print("\n".join(rows))
-    plot(keys, found, lengths, path.with_suffix(".png"))
+    if measured:
+        plot(keys, found, lengths, path.with_suffix(".png"))
 
 
 def _value(line):

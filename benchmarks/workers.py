@@ -151,6 +151,8 @@ class Worker:
 
     def __init__(self, python, module, environment=None, limit_bytes=None):
         self.limit_bytes = limit_bytes
+        given = os.environ.get("PYTHONPATH")
+        path = os.pathsep.join([ROOT, given] if given else [ROOT])
         self.log = tempfile.TemporaryFile("w+", errors="replace")
         self.process = subprocess.Popen(
             [python, "-m", module],
@@ -158,7 +160,7 @@ class Worker:
             stdout=subprocess.PIPE,
             stderr=self.log,
             text=True,
-            env={**os.environ, "PYTHONPATH": ROOT, **(environment or {})},
+            env={**os.environ, "PYTHONPATH": path, **(environment or {})},
         )
 
     def ask(self, timeout, **command):
