@@ -19,31 +19,15 @@ class FastWeights(keras.layers.Layer):
     its maps learn. What is learned fast is the state, and passes through.
 
     Args:
-        network, objective, update_rule, anchor, chunk_size: As
-            `NeuralMemory`'s.
+        recipe: A `keras_titans.ops.recipe.Recipe`.
         initializer, regularizer, constraint: For the initial memory.
         **kwargs: For `keras.layers.Layer`. The dtype is the state's.
     """
 
-    def __init__(
-        self,
-        network,
-        objective,
-        update_rule,
-        anchor,
-        chunk_size,
-        initializer,
-        regularizer,
-        constraint,
-        **kwargs,
-    ):
+    def __init__(self, recipe, initializer, regularizer, constraint, **kwargs):
         super().__init__(**kwargs)
-        _check_recipe(network, objective, update_rule, anchor)
-        self.network = network
-        self.objective = objective
-        self.update_rule = update_rule
-        self.anchor = anchor
-        self.chunk_size = chunk_size
+        recipe.check()
+        self.recipe = recipe
         self.initializer = initializer
         self.regularizer = regularizer
         self.constraint = constraint
@@ -51,7 +35,7 @@ class FastWeights(keras.layers.Layer):
     def build(self, input_shape):
         """Args: input_shape: `(batch, length, num_heads, head_dim)`."""
         *_, self.num_heads, head_dim = input_shape
-        self.shapes = self.network.map_shapes(head_dim)
+        self.shapes = self.recipe.network.map_shapes(head_dim)
         self.initial_memory = [
             self.add_weight(
                 shape=(inputs, self.num_heads * outputs),
@@ -64,7 +48,7 @@ class FastWeights(keras.layers.Layer):
             for m, (inputs, outputs) in enumerate(self.shapes)
         ]
         if len(self.shapes) > 1:
-            start = math.log(self.update_rule.hidden_rate)
+            start = math.log(self.recipe.rule.hidden_rate)
             self.log_hidden_rates = self.add_weight(
                 shape=(len(self.shapes) - 1, self.num_heads),
                 initializer=initializers.Constant(start),
@@ -96,11 +80,7 @@ class FastWeights(keras.layers.Layer):
             tokens,
             self._memory(state, batch_size),
             self._shared(),
-            network=self.network,
-            objective=self.objective,
-            rule=self.update_rule,
-            anchor=self.anchor,
-            chunk_size=self.chunk_size,
+            self.recipe,
             count=count,
             phase=phase,
             return_surprise=return_surprise,
@@ -110,7 +90,9 @@ class FastWeights(keras.layers.Layer):
             return read, surprise, None
         if phase is not None:
             written = length if count is None else count
-            phase = ops.cast((phase + written) % self.chunk_size, "int32")
+            phase = ops.cast(
+                (phase + written) % self.recipe.chunk_size, "int32"
+            )
         return read, surprise, _as_state(memory, phase)
 
     def read(self, query, memory):
@@ -124,7 +106,9 @@ class FastWeights(keras.layers.Layer):
             `(batch, tokens, num_heads, head_dim)`.
         """
         by_head = ops.transpose(query, (0, 2, 1, 3))
-        read = self.network(by_head, lambda m, x: ops.matmul(x, memory[m]))
+        read = self.recipe.network(
+            by_head, lambda m, x: ops.matmul(x, memory[m])
+        )
         return ops.transpose(read, (0, 2, 1, 3))
 
     def state_spec(self, batch_size):
@@ -140,7 +124,7 @@ class FastWeights(keras.layers.Layer):
                 for shape in self.shapes
             ]
 
-        momentum = maps() if self.update_rule.momentum else ()
+        momentum = maps() if self.recipe.rule.momentum else ()
         return _as_state(
             Memory(maps(), momentum, maps()),
             keras.KerasTensor((batch_size,), "int32"),
@@ -151,7 +135,7 @@ class FastWeights(keras.layers.Layer):
         memory = fresh_memory(
             self._initial_weights(),
             batch_size,
-            momentum=self.update_rule.momentum,
+            momentum=self.recipe.rule.momentum,
             anchor=True,
         )
         return _as_state(memory, ops.zeros((batch_size,), "int32"))
@@ -173,7 +157,7 @@ class FastWeights(keras.layers.Layer):
             return fresh_memory(
                 self._initial_weights(),
                 batch_size,
-                momentum=self.update_rule.momentum,
+                momentum=self.recipe.rule.momentum,
                 anchor=False,
             )
         return Memory(
@@ -185,7 +169,7 @@ class FastWeights(keras.layers.Layer):
         if len(self.shapes) > 1:
             rates = ops.unstack(ops.exp(self.log_hidden_rates)[..., None, None])
         initial = ()
-        if self.update_rule.forget_to == "initial":
+        if self.recipe.rule.forget_to == "initial":
             initial = self._initial_weights()
         return Shared(rates, initial)
 
@@ -201,31 +185,3 @@ def _as_state(memory, phase):
     if memory.momentum:
         state["momentum"] = memory.momentum
     return dict(sorted(state.items()))
-
-
-def _check_recipe(network, objective, rule, anchor):
-    """Raise a ValueError for options that exclude each other."""
-    if anchor == "chunk":
-        if rule.forget_first:
-            raise ValueError(
-                "Argument `forget_first` of `UpdateRule` needs "
-                "`anchor='token'`. Received: anchor='chunk'."
-            )
-        return
-    if not objective.linear:
-        raise ValueError(
-            "`anchor='token'` needs an objective whose gradient is linear "
-            "in the prediction; use `anchor='chunk'`. Received: "
-            f"objective={objective}."
-        )
-    if not network.additive_output:
-        raise ValueError(
-            "`anchor='token'` needs a network whose last map is added to "
-            "the output; use `anchor='chunk'`. Received: "
-            f"network={network}."
-        )
-    if rule.max_surprise is not None:
-        raise ValueError(
-            "Argument `max_surprise` of `UpdateRule` needs "
-            "`anchor='chunk'`. Received: anchor='token'."
-        )

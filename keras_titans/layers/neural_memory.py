@@ -16,6 +16,7 @@ from keras_titans.memory.mlp_memory import MLPMemory
 from keras_titans.memory.objective import Objective
 from keras_titans.memory.objective import SquaredError
 from keras_titans.memory.update_rule import UpdateRule
+from keras_titans.ops.recipe import Recipe
 from keras_titans.ops.sequence import Tokens
 from keras_titans.validation import check_choice
 from keras_titans.validation import check_instance
@@ -150,11 +151,13 @@ class NeuralMemory(ProjectedMemory):
         check_instance("update_rule", self.update_rule, UpdateRule)
         check_instance("objective", self.objective, Objective)
         self.core = FastWeights(
-            self.network,
-            self.objective,
-            self.update_rule,
-            anchor,
-            chunk_size,
+            Recipe(
+                self.network,
+                self.objective,
+                self.update_rule,
+                anchor,
+                chunk_size,
+            ),
             self.memory_initializer,
             self.memory_regularizer,
             self.memory_constraint,

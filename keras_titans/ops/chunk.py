@@ -78,10 +78,7 @@ def update_and_read(
     chunk,
     shared,
     *,
-    network,
-    objective,
-    rule,
-    anchor,
+    recipe,
     return_surprise=False,
 ):
     """Write a chunk's keys and values into the memory, read its queries.
@@ -90,18 +87,16 @@ def update_and_read(
         carry: A `Memory`.
         chunk: A `Chunk`.
         shared: A `Shared`.
-        network: A `keras_titans.memory.MemoryNetwork`.
-        objective: A `keras_titans.memory.Objective`.
-        rule: A `keras_titans.memory.UpdateRule`.
-        anchor: `"chunk"` or `"token"`: where surprises are taken.
+        recipe: A `Recipe`.
         return_surprise: Whether the surprises' norms are asked for.
 
     Returns:
         The `Memory` after the chunk; and the read `(B, H, b, d)` with the
         norms of the surprises `(B, H, b)`, or `()`.
     """
+    network, objective, rule, *_ = recipe
     weights = _anchor(carry, chunk)
-    earlier = _before_write(chunk, rule, anchor)
+    earlier = _before_write(chunk, recipe)
     inputs, outputs = {}, {}
 
     def at_anchor(m, x):
@@ -110,7 +105,7 @@ def update_and_read(
         return outputs[m]
 
     predicted = network(chunk.key, at_anchor)
-    if anchor == "token":
+    if recipe.anchor == "token":
         gradient = _online_gradient(
             carry, chunk, shared, earlier, inputs, outputs, predicted, objective
         )
@@ -147,11 +142,11 @@ def _anchor(carry, chunk):
     ]
 
 
-def _before_write(chunk, rule, anchor):
+def _before_write(chunk, recipe):
     """The coefficients one token earlier, where anything needs them."""
-    if rule.forget_first:
+    if recipe.rule.forget_first:
         return before(chunk.decay, chunk.log_retention)
-    if anchor == "token" or rule.read_first:
+    if recipe.anchor == "token" or recipe.rule.read_first:
         return before(chunk.decay)
     return None
 

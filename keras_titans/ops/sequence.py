@@ -40,11 +40,7 @@ def memorize(
     tokens,
     memory,
     shared,
-    network,
-    objective,
-    rule,
-    anchor,
-    chunk_size,
+    recipe,
     count=None,
     phase=None,
     return_surprise=False,
@@ -57,11 +53,7 @@ def memorize(
         memory: The `Memory` to start from. With `anchor=()` it starts a
             chunk, and what is returned cannot be continued inside one.
         shared: A `Shared`.
-        network: A `keras_titans.memory.MemoryNetwork`.
-        objective: A `keras_titans.memory.Objective`.
-        rule: A `keras_titans.memory.UpdateRule`.
-        anchor: `"token"` or `"chunk"`.
-        chunk_size: `b`.
+        recipe: A `Recipe`.
         count: `(B,)`, int32: each row's real tokens, or None if all are.
         phase: `(B,)`, int32: how many tokens of the current chunk each row
             has already seen, or None for none.
@@ -77,18 +69,9 @@ def memorize(
     one = isinstance(length, int) and length == 1
     if one and memory.anchor and phase is not None:
         return memorize_one(
-            tokens,
-            memory,
-            shared,
-            network,
-            objective,
-            rule,
-            anchor,
-            count,
-            phase,
-            return_surprise,
+            tokens, memory, shared, recipe, count, phase, return_surprise
         )
-    size, slots, shift = _layout(length, chunk_size, phase)
+    size, slots, shift = _layout(length, recipe.chunk_size, phase)
     if shift:
         index = alignment.shifted_index(phase, length, slots)
         here = ops.logical_and(index >= 0, index < _column(count, length))
@@ -109,7 +92,7 @@ def memorize(
     if log_retention is not None:
         log_retention = log_retention * mask
     decay = chunk_decay(theta, log_momentum, log_retention, mask)
-    forget_first = rule.forget_first and log_retention is not None
+    forget_first = recipe.rule.forget_first and log_retention is not None
     chunks = Chunk(
         query=query,
         key=key,
@@ -119,12 +102,7 @@ def memorize(
         continues=_continues(mask, phase) if memory.anchor else (),
     )
     step = functools.partial(
-        update_and_read,
-        network=network,
-        objective=objective,
-        rule=rule,
-        anchor=anchor,
-        return_surprise=return_surprise,
+        update_and_read, recipe=recipe, return_surprise=return_surprise
     )
     memory, (read, norms) = backend.scan(step, memory, chunks, shared, remat)
 

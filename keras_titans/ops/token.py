@@ -38,15 +38,13 @@ def memorize_one(
     tokens,
     memory,
     shared,
-    network,
-    objective,
-    rule,
-    anchor,
+    recipe,
     count,
     phase,
     return_surprise,
 ):
     """As `keras_titans.ops.sequence.memorize`, for `N = 1` and a phase."""
+    network, objective, rule, *_ = recipe
     query, key, value = (ops.transpose(x, (0, 2, 1, 3)) for x in tokens[:3])
     starts = phase == 0
     if count is not None:
@@ -62,7 +60,7 @@ def memorize_one(
 
     def at_anchor(m, x):
         inputs[m] = x
-        online = anchor == "token" and m == last
+        online = recipe.anchor == "token" and m == last
         outputs[m] = ops.matmul(x, before[m] if online else anchors[m])
         return outputs[m]
 

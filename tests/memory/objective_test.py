@@ -9,6 +9,7 @@ from keras_titans.memory import Objective
 from keras_titans.memory import SquaredError
 from keras_titans.memory import UpdateRule
 from keras_titans.ops.chunk import Shared
+from keras_titans.ops.recipe import Recipe
 from keras_titans.ops.sequence import Tokens
 from keras_titans.ops.sequence import fresh_memory
 from keras_titans.ops.sequence import memorize
@@ -61,11 +62,7 @@ def test_another_objective_equals_the_definition():
                 [ops.convert_to_tensor(w) for w in weights], 1, True, True
             ),
             Shared([ops.convert_to_tensor(r) for r in rates], ()),
-            network=fast,
-            objective=Huber(),
-            rule=UpdateRule(),
-            anchor="chunk",
-            chunk_size=size,
+            Recipe(fast, Huber(), UpdateRule(), "chunk", size),
         )
 
     tensors = query, key, value, theta, np.log(eta), np.log(1 - alpha)

@@ -13,6 +13,7 @@ from keras_titans.memory import SquaredError
 from keras_titans.memory import UpdateRule
 from keras_titans.ops.chunk import Memory
 from keras_titans.ops.chunk import Shared
+from keras_titans.ops.recipe import Recipe
 from keras_titans.ops.sequence import Tokens
 from keras_titans.ops.sequence import fresh_memory
 from keras_titans.ops.sequence import memorize
@@ -156,11 +157,13 @@ class Case:
             start,
             {
                 "shared": shared,
-                "network": self.fast,
-                "objective": SquaredError(),
-                "rule": self.rule,
-                "anchor": self.anchor,
-                "chunk_size": self.chunk_size,
+                "recipe": Recipe(
+                    self.fast,
+                    SquaredError(),
+                    self.rule,
+                    self.anchor,
+                    self.chunk_size,
+                ),
                 "return_surprise": True,
             },
         )
