@@ -13,6 +13,7 @@ around `keras.layers.MultiHeadAttention`, and for titans-pytorch's
 """
 
 import argparse
+import collections
 import concurrent.futures
 import json
 import os
@@ -152,18 +153,6 @@ def _has(spec, mode):
     return True
 
 
-def hopeless(line, options, length):
-    """Why a longer sequence need not be tried, or None."""
-    if "not_run" in line:
-        return line["not_run"]
-    growth = (length / line["length"]) ** (
-        2 if line["variant"] == "full" else 1
-    )
-    if line["median"] * growth > options.call_limit:
-        return f"predicted {line['median'] * growth:.0f} s"
-    return None
-
-
 def run(options):
     os.makedirs(os.path.dirname(options.output) or ".", exist_ok=True)
     names = ("dim", "heads", "hidden", "depth", "window", "batch")
@@ -173,7 +162,7 @@ def run(options):
     peer = None
     if not options.no_peer:
         peer = peers.peer_python(PEER, options.peer_python)
-    last = {}
+    done = collections.defaultdict(list)
     with open(options.output + ".jsonl", "w", encoding="utf-8") as file:
 
         def write(line):
@@ -193,14 +182,18 @@ def run(options):
         for spec in specs:
             key = spec["package"], spec["engine"], spec["variant"]
             skipped = {
-                line["mode"]: reason
-                for line in last.get(key, [])
-                if line["mode"] != "step"
-                and (reason := hopeless(line, options, spec["length"]))
+                mode: reason
+                for mode in options.modes
+                if mode != "step"
+                and (
+                    reason := workers.hopeless(
+                        done[*key, mode], spec["length"], options.call_limit
+                    )
+                )
             }
             python = peer if key[0] == "titans-pytorch" else sys.executable
-            last[key] = list(measured(spec, python, options, skipped))
-            for line in last[key]:
+            for line in measured(spec, python, options, skipped):
+                done[*key, line["mode"]].append(line)
                 write(line)
                 print(
                     *key,

@@ -12,7 +12,6 @@ ours reads two million tokens. Writes a table, the raw lines and a plot to
 import argparse
 import collections
 import json
-import math
 import pathlib
 import sys
 
@@ -75,20 +74,10 @@ def hopeless(shorter, length, options):
     if not shorter or shorter[-1]["package"] == "stream":
         return None
     last = shorter[-1]
-    if "not_run" in last:
-        return last["not_run"]
-    if last["mode"] == "more" and last["package"] != "titans-pytorch":
+    flat = last["mode"] == "more" and last["package"] != "titans-pytorch"
+    if flat and "not_run" not in last:
         return None
-    power = 1.0
-    if len(shorter) > 1:
-        gain, growth = (
-            math.log(last[x] / shorter[-2][x]) for x in ("median", "length")
-        )
-        power = max(power, gain / growth)
-    seconds = last["median"] * (length / last["length"]) ** power
-    if seconds > options.call_limit:
-        return f"predicted {seconds:.0f} s"
-    return None
+    return workers.hopeless(shorter, length, options.call_limit)
 
 
 def run(options):

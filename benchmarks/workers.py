@@ -10,6 +10,7 @@ timed in turns: a busy minute then falls on all of them.
 """
 
 import json
+import math
 import os
 import selectors
 import subprocess
@@ -137,6 +138,33 @@ def add_options(add, calls, seconds, call_limit, output):
     results = os.path.join(ROOT, "benchmarks", "results")
     add("--output", default=os.path.join(results, output))
     add("--report-only", action="store_true", help="table and plot again")
+
+
+def hopeless(shorter, length, call_limit):
+    """Why a longer sequence need not be tried, or None.
+
+    Time is taken to grow on as it did last, and at least in proportion.
+
+    Args:
+        shorter: The lines of the same at shorter lengths, the longest last.
+        length: Of the longer sequence.
+        call_limit: Seconds that a call may take.
+    """
+    if not shorter:
+        return None
+    last = shorter[-1]
+    if "not_run" in last:
+        return last["not_run"]
+    power = 1.0
+    if len(shorter) > 1:
+        gain, growth = (
+            math.log(last[x] / shorter[-2][x]) for x in ("median", "length")
+        )
+        power = max(power, gain / growth)
+    seconds = last["median"] * (length / last["length"]) ** power
+    if seconds > call_limit:
+        return f"predicted {seconds:.0f} s"
+    return None
 
 
 class Worker:
