@@ -19,5 +19,9 @@ def on_page_content(content, **kwargs):
 def mathml(marked):
     tag, bracket, tex = marked.groups()
     display = "inline" if bracket == "(" else "block"
-    formula = latex2mathml.converter.convert(html.unescape(tex), display=display)
+    formula = latex2mathml.converter.convert(
+        html.unescape(tex), display=display
+    )
+    if "&amp;" in formula or "\\" in formula:
+        raise ValueError(f"No MathML of the formula {tex!r}: {formula}")
     return f'<{tag} class="arithmatex">{formula}</{tag}>'
