@@ -87,6 +87,16 @@ ABLATIONS = {
         ("LMM, no convolution", "LMM", {"kernel_size": 1}),
         ("LMM, no momentum", "LMM", {"update_rule": {"momentum": False}}),
         ("LMM, no forgetting", "LMM", {"update_rule": {"forgetting": False}}),
+        (
+            "LMM, forgetting from 0.001",
+            "LMM",
+            {"update_rule": {"initial_forgetting": 0.001}},
+        ),
+        (
+            "LMM, gates of scale 1",
+            "LMM",
+            {"update_rule": {"gate_scale": 1.0}},
+        ),
         ("LMM, depth 3", "LMM", {"memory_depth": 3}),
         ("LMM, depth 4", "LMM", {"memory_depth": 4}),
         ("LMM, chunk anchor", "LMM", {"anchor": "chunk"}),

@@ -65,6 +65,17 @@ SMALL = {
 }
 SMALL_TEXT = {**SMALL, "batch_size": 16, "cases": 20, "same_tokens": True}
 
+# What a memory is to keep for long it must not learn to overwrite with text:
+# only the answer counts.
+FEW_BYTE_PAIRS = {"tokenizer": {"byte_pairs": 1024}}
+NEEDLE = {
+    **SMALL,
+    "parameters": 200_000,
+    "length": 256,
+    "batch_size": 16,
+    "steps": 900,
+}
+
 STANDARD = (
     Experiment(
         "recall",
@@ -80,10 +91,8 @@ STANDARD = (
         Experiment(
             f"needle, {level}",
             "needle",
-            {"level": level, "text_weight": 0.1},
-            length=512,
-            steps=500,
-            **SMALL,
+            {"level": level, **FEW_BYTE_PAIRS},
+            **NEEDLE,
         )
         for level in LEVELS
     ),
@@ -154,6 +163,19 @@ STANDARD = (
         divisors=(1, 2),
         times=(1, 4, 16),
         cases=80,
+    ),
+    Experiment(
+        "needle, number, ablations",
+        "needle",
+        {"level": "number", **FEW_BYTE_PAIRS},
+        **{
+            **NEEDLE,
+            "models": (
+                "LMM",
+                "LMM, forgetting from 0.001",
+                "LMM, gates of scale 1",
+            ),
+        },
     ),
     Experiment(
         "addresses, ablations",

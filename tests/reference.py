@@ -227,6 +227,7 @@ def layer_row(
     normalize=True,
     max_learning_rate=1.0,
     max_momentum=0.5,
+    gate_scale=5.0,
     **options,
 ):
     """The outputs, surprises and states by head of one row."""
@@ -235,9 +236,8 @@ def layer_row(
     def gate(name):
         if f"gates/{name}/kernel" not in weights:
             return None
-        return sigmoid(
-            x @ weights[f"gates/{name}/kernel"] + weights[f"gates/{name}/bias"]
-        )
+        kernel = gate_scale * weights[f"gates/{name}/kernel"]
+        return sigmoid(x @ kernel + weights[f"gates/{name}/bias"])
 
     query = unit(projected(x, weights, "query", num_heads))
     key = unit(projected(x, weights, "key", num_heads))

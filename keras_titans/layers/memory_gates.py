@@ -44,7 +44,9 @@ class MemoryGates(keras.layers.Layer):
 
     def call(self, inputs):
         """What `UpdateRule.gates` returns, `(batch, tokens, num_heads)`."""
-        logits = {name: dense(inputs) for name, dense in self.maps.items()}
+        # Not of the bias: it stays where it starts until it is learned.
+        x = self.update_rule.gate_scale * inputs
+        logits = {name: dense(x) for name, dense in self.maps.items()}
         theta, log_momentum, log_retention = self.update_rule.gates(
             logits, self.slope
         )

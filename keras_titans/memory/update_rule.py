@@ -59,7 +59,11 @@ class UpdateRule:
             of `max_learning_rate`.
         initial_momentum: Where momentum starts, as a fraction of
             `max_momentum`.
-        initial_forgetting: Where forgetting starts, in (0, 1).
+        initial_forgetting: Where forgetting starts, in (0, 1). At `1e-5`
+            half of what was written is left after 70,000 tokens.
+        gate_scale: How steep the gates are: a gate's logit is `gate_scale * x
+            W + b`. What is to be kept for long needs gates that learn to
+            close for all else.
         hidden_rate: Where the learned rates of the maps below the last one
             start, as multiples of the last one's. Features that move fast
             make unreadable what was written through them.
@@ -97,7 +101,8 @@ class UpdateRule:
         max_momentum=0.5,
         initial_learning_rate=0.5,
         initial_momentum=0.5,
-        initial_forgetting=0.001,
+        initial_forgetting=1e-5,
+        gate_scale=5.0,
         hidden_rate=0.1,
         forget_to="zero",
         forget_first=False,
@@ -109,6 +114,7 @@ class UpdateRule:
         check_fraction("initial_learning_rate", initial_learning_rate)
         check_fraction("initial_momentum", initial_momentum)
         check_fraction("initial_forgetting", initial_forgetting)
+        check_positive("gate_scale", gate_scale)
         check_positive("hidden_rate", hidden_rate)
         check_choice("forget_to", forget_to, ("zero", "initial"))
         if max_surprise is not None:
@@ -122,6 +128,7 @@ class UpdateRule:
         self.initial_learning_rate = initial_learning_rate
         self.initial_momentum = initial_momentum
         self.initial_forgetting = initial_forgetting
+        self.gate_scale = gate_scale
         self.hidden_rate = hidden_rate
         self.forget_to = forget_to
         self.forget_first = forget_first
@@ -190,6 +197,7 @@ class UpdateRule:
             "initial_learning_rate": self.initial_learning_rate,
             "initial_momentum": self.initial_momentum,
             "initial_forgetting": self.initial_forgetting,
+            "gate_scale": self.gate_scale,
             "hidden_rate": self.hidden_rate,
             "forget_to": self.forget_to,
             "forget_first": self.forget_first,
