@@ -71,7 +71,7 @@ FEW_BYTE_PAIRS = {"tokenizer": {"byte_pairs": 1024}}
 NEEDLE = {
     **SMALL,
     "parameters": 200_000,
-    "length": 256,
+    "length": 384,
     "batch_size": 16,
     "steps": 900,
 }

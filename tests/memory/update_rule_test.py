@@ -141,6 +141,7 @@ def test_config_round_trip():
         "initial_learning_rate": 0.2,
         "initial_momentum": 0.8,
         "initial_forgetting": 0.02,
+        "gate_scale": 2.0,
         "hidden_rate": 0.3,
         "forget_to": "initial",
         "forget_first": True,
