@@ -73,6 +73,7 @@ PAPERS_FORM = {
     "anchor": "chunk",
     "network": {"depth": 2, "activation": "gelu", "unit_norm": False},
     "update_rule": {
+        "gate_scale": 1.0,
         "normalize_learning_rate": False,
         "max_learning_rate": 0.1,
         "max_momentum": 1.0,

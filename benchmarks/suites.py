@@ -65,8 +65,7 @@ SMALL = {
 }
 SMALL_TEXT = {**SMALL, "batch_size": 16, "cases": 20, "same_tokens": True}
 
-# What a memory is to keep for long it must not learn to overwrite with text:
-# only the answer counts.
+# Byte pairs, so that a row is short; in training, only the answer counts.
 FEW_BYTE_PAIRS = {"tokenizer": {"byte_pairs": 1024}}
 NEEDLE = {
     **SMALL,
