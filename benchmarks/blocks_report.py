@@ -158,8 +158,9 @@ def plot(keys, found, lengths, path):
         ("train", "forward + backward, µs per token"),
         ("memory", "forward + backward, peak GiB"),
     )
+    colors = {}
     for panel, (what, title) in zip(axes, panels, strict=True):
-        for i, key in enumerate(keys):
+        for key in keys:
             if what == "memory":
                 values = [
                     _memory(found.get((key, "train", n))) for n in lengths
@@ -175,7 +176,10 @@ def plot(keys, found, lengths, path):
                     for n in lengths
                     if (v := _value(found.get((key, what, n))))
                 ]
-            style = {"titans-pytorch": "k--"}.get(key[0], f"C{i % 10}-")
+            kind, *recomputed = key[2].split(", ")
+            color = colors.setdefault((key[:2], kind), f"C{len(colors)}")
+            style = color + (":" if recomputed else "-")
+            style = {"titans-pytorch": "k--"}.get(key[0], style)
             marker = "s" if key[2] in ("full", "chunk starts") else "o"
             panel.plot(
                 *zip(*points) if points else ([], []),
