@@ -64,7 +64,7 @@ class Task(NamedTuple):
 
 
 def paper(max_learning_rate, **kwargs):
-    """The paper's form: an independent learning rate, stale gradients."""
+    """The paper's: independent rates, gates of scale 1, stale gradients."""
     return dict(
         anchor="chunk",
         network=MLPMemory(2, activation="gelu", unit_norm=False),
@@ -72,6 +72,8 @@ def paper(max_learning_rate, **kwargs):
             normalize_learning_rate=False,
             max_learning_rate=max_learning_rate,
             max_momentum=1.0,
+            initial_forgetting=0.001,
+            gate_scale=1.0,
             hidden_rate=1.0,
         ),
         **kwargs,
