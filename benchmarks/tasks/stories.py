@@ -5,6 +5,7 @@ are not comparable with those published for either.
 """
 
 import zlib
+from typing import NamedTuple
 
 import numpy as np
 
@@ -31,6 +32,13 @@ def is_held_out(told):
     return zlib.crc32("\n".join(told).encode()) % 5 == 0
 
 
+class Piece(NamedTuple):
+    """Tokens to be put into prose; the last `answer` of them are asked for."""
+
+    tokens: np.ndarray
+    answer: int = 0
+
+
 class Stories(AnswerTask):
     """bAbI-style questions in prose: who is where, what is where, and was.
 
@@ -46,6 +54,9 @@ class Stories(AnswerTask):
         sentences: How many sentences a story has.
         tokenizer: `Bytes()` by default.
         prose: The documents to hide in; presidents' addresses by default.
+        questions: How many questions a training row asks at most: one at the
+            end, as in held-out rows, and before it one after events that are
+            drawn, about what has happened by then.
         text_weight: What the text counts in training, beside an answer's 1.
     """
 
@@ -58,14 +69,17 @@ class Stories(AnswerTask):
         sentences=10,
         tokenizer=None,
         prose=None,
+        questions=1,
         text_weight=0.0,
     ):
         super().__init__(length)
         check_choice("num_facts", num_facts, (1, 2, 3))
         check_count("sentences", sentences, least=2 * num_facts)
+        check_count("questions", questions)
         check_weight("text_weight", text_weight)
         self.num_facts = num_facts
         self.sentences = sentences
+        self.questions = questions
         self.tokenizer = tokenizer or Bytes()
         self.vocabulary_size = self.tokenizer.vocabulary_size
         self.text_weight = text_weight
@@ -75,46 +89,71 @@ class Stories(AnswerTask):
         )
 
     def training_row(self, rng):
-        story = self._story(rng, held_out=False)
+        events, told = self._story(rng, held_out=False)
+        after = rng.integers(1, len(events) + 1, self.questions - 1)
+        asked = self._ask(rng, events, [*np.sort(after), len(events)])
         return self._row(
-            rng, self.length, self._training, story, self.text_weight
+            rng, self.length, self._training, told, asked, self.text_weight
         )
 
     def held_out_row(self, rng, length, index):
-        story = self._story(rng, held_out=True)
-        return self._row(rng, length, self._held_out, story, 0.0)
+        events, told = self._story(rng, held_out=True)
+        asked = self._ask(rng, events, [len(events)])
+        return self._row(rng, length, self._held_out, told, asked, 0.0)
 
     def _story(self, rng, held_out):
-        """Sentences and a question, drawn until there is one to be asked."""
+        """Events and how they are told, drawn until there is a question."""
         while True:
             people = rng.choice(PEOPLE, 3, replace=False)
             objects = rng.choice(OBJECTS, 2, replace=False)
             events = happen(rng, self.sentences, people, objects)
-            asked = questions(events, self.num_facts)
             told = [event.tell(rng) for event in events]
-            if asked and is_held_out(told) == held_out:
-                return told, asked[rng.integers(len(asked))]
+            if is_held_out(told) == held_out and questions(
+                events, self.num_facts
+            ):
+                return events, told
 
-    def _row(self, rng, length, haystack, story, text_weight):
-        told, question = story
-        facts = [
-            self.tokenizer.encode(haystack.separator + sentence)
+    def _ask(self, rng, events, after):
+        """A question after so many events, where there is one to be asked."""
+        asked = []
+        for count in after:
+            if found := questions(events[:count], self.num_facts):
+                asked.append((count, found[rng.integers(len(found))]))
+        return asked
+
+    def _row(self, rng, length, haystack, told, asked, text_weight):
+        *earlier, (_, last) = asked
+        pieces = [
+            Piece(self.tokenizer.encode(haystack.separator + sentence))
             for sentence in told
         ]
-        asked = self.tokenizer.encode(QUESTION.format(question=question.text))
-        answer = self.tokenizer.encode(f" {question.answer}")
-        fixed = sum(map(len, [*facts, asked, answer]))
+        for count, question in reversed(earlier):
+            pieces.insert(count, self._question(question))
+        needed = last.support[0]
+        needed += sum(count <= needed for count, _ in earlier)
+        end = self._question(last)
+        fixed = sum(len(piece.tokens) for piece in [*pieces, end])
         if fixed > length:
             raise ValueError(
                 f"Argument `length` must be at least {fixed}, for facts and "
-                f"question. Received: length={length}."
+                f"questions. Received: length={length}."
             )
         window = haystack.window(rng, length + 1 - fixed)
-        depths = np.sort(rng.random(len(facts)))
-        text, starts = plant(window, depths, facts)
-        distance = len(text) + len(asked) - starts[question.support[0]]
+        depths = np.sort(rng.random(len(pieces)))
+        text, starts = plant(window, depths, [p.tokens for p in pieces])
+        weight = np.full(len(text), text_weight)
+        for piece, start in zip(pieces, starts):
+            stop = start + len(piece.tokens)
+            weight[stop - piece.answer : stop] = 1.0
+        distance = len(text) + len(end.tokens) - end.answer - starts[needed]
+        ending = np.split(end.tokens, [len(end.tokens) - end.answer])
         return row_of_parts(
-            [(text, text_weight), (asked, text_weight), (answer, 1.0)],
+            [(text, weight), (ending[0], text_weight), (ending[1], 1.0)],
             length,
             {"distance": octave(distance)},
         )
+
+    def _question(self, question):
+        asked = self.tokenizer.encode(QUESTION.format(question=question.text))
+        answer = self.tokenizer.encode(f" {question.answer}")
+        return Piece(np.concatenate([asked, answer]), len(answer))

@@ -38,14 +38,19 @@ def read(inputs, targets, weight):
     text = Bytes().decode([*inputs, targets[-1]])
     body, question, end = text.split("\n")
     told = [match.group() for match in TOLD.finditer(body)]
+    events = read_events(body)
+    assert end.startswith("In the ")
+    assert Bytes().decode(targets[weight == 1]) == end.removeprefix("In the")
+    return told, events, question, end.removeprefix("In the "), body
+
+
+def read_events(body):
     events = []
     for match in TOLD.finditer(body):
         person, thing = filter(None, match.groups())
         way = match.group().replace(person, "X").replace(thing, "Y")
         events.append(world.Event(KINDS[way], person, thing))
-    assert end.startswith("In the ")
-    assert Bytes().decode(targets[weight == 1]) == end.removeprefix("In the")
-    return told, events, question, end.removeprefix("In the "), body
+    return events
 
 
 @pytest.mark.parametrize("num_facts", [1, 2, 3])
@@ -61,6 +66,24 @@ def test_the_answer_follows_from_the_story(num_facts):
             assert is_held_out(told) == (len(row[0]) == 1200)
             assert ("You are" in body) == (len(row[0]) == 1200)
             assert ("We train" in body) == (len(row[0]) == 600)
+
+
+def test_questions_between_what_happens():
+    task = Stories(900, 1, prose=PROSE, questions=6)
+    counts = set()
+    for batch in take(task.training(0, 4), 3):
+        for inputs, targets, weight in zip(*batch[:3]):
+            text = Bytes().decode([*inputs, targets[-1]])
+            answers = Bytes().decode(targets[weight == 1]).split()
+            asked = re.findall(r"\n(Where is \w+\?)\nIn the", text)
+            assert len(asked) == len(answers)
+            for i, (question, said) in enumerate(zip(asked, answers)):
+                before = "\n".join(text.split("\n")[: 1 + 2 * i])
+                assert answer(question, read_events(before)) == said
+            counts.add(len(asked))
+    assert max(counts) == 6
+    (held_out,) = task.cases(900, count=1)
+    assert Bytes().decode(held_out.inputs[0]).count("Where") == 1
 
 
 def test_distance_is_to_the_first_fact_that_is_needed():
