@@ -4,9 +4,10 @@ import keras
 from keras import initializers
 from keras import ops
 
-# A gate starts nearly alike for every token, so that recall is learned in half
-# the steps: what is written first is a matter of keys and values alone.
-KERNEL_INITIALIZER = initializers.VarianceScaling(0.01, "fan_avg", "uniform")
+# A gate starts nearly alike for every token, however steep it is, so that recall
+# is learned in half the steps: what is written first is a matter of keys and
+# values alone.
+INITIAL_SCALE = 0.01
 
 
 class GateMap(keras.layers.Dense):
@@ -35,7 +36,11 @@ class MemoryGates(keras.layers.Layer):
         for name, start in self.update_rule.initial_logits().items():
             self.maps[name] = GateMap(
                 self.num_heads,
-                kernel_initializer=KERNEL_INITIALIZER.clone(),
+                kernel_initializer=initializers.VarianceScaling(
+                    INITIAL_SCALE / self.update_rule.gate_scale**2,
+                    "fan_avg",
+                    "uniform",
+                ),
                 bias_initializer=initializers.Constant(start),
                 dtype=self.dtype_policy,
                 name=name,
