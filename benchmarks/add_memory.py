@@ -6,7 +6,8 @@ A small Mistral decoder of KerasHub's, whose attention looks back over a short
 window, is trained on short pieces of presidents' addresses with planted facts
 ("The special number for the tax is 4719."). Then it is frozen, and trained no
 further: `add_memory` puts a memory beside its attentions, and memories and
-gates alone are trained, on longer pieces. Beside it LoRA updates of the same
+gates alone are trained, first on the facts in pieces where they are many, then
+on longer pieces and all of their text. Beside it LoRA updates of the same
 frozen model are trained on the same pieces, to tell the memory from the
 training.
 
@@ -43,7 +44,7 @@ HELD_OUT_FROM = 1980
 VOCABULARY = 1024
 WIDTH, LAYERS, HEADS, WINDOW = 64, 2, 4, 32
 LORA_RANK = 8
-SHORT, LONG = 128, 512  # tokens of a piece in training
+SHORT, DENSE, LONG = 128, 256, 1024  # tokens of a piece in training
 READ = 2048  # tokens of a held-out piece
 # Another layer's window begins where this one's ends.
 REACH = LAYERS * (WINDOW - 1)
@@ -73,6 +74,34 @@ def make_memory(layer):
         update_rule=UpdateRule(initial_forgetting=1e-5),
     )
 
+
+# What is trained on: without a memory the first, with one the other two.
+STAGES = (
+    {
+        "rows": 32,
+        "length": SHORT,
+        "facts": 1,
+        "told_until": 0.7,
+        "asks": 2,
+        "text_weight": 1.0,
+    },
+    {
+        "rows": 16,
+        "length": DENSE,
+        "facts": 6,
+        "told_until": 1.0,
+        "asks": 2,
+        "text_weight": 0.0,
+    },
+    {
+        "rows": 4,
+        "length": LONG,
+        "facts": 8,
+        "told_until": 0.7,
+        "asks": 1,
+        "text_weight": 1.0,
+    },
+)
 
 VARIANTS = {
     "base": lambda base: base,
@@ -193,36 +222,20 @@ def run(seed, steps, rows):
     old = np.concatenate([planting.encode(text) for text in old])
     new = np.concatenate([planting.encode(text) for text in new])
     test = held_out(planting, new, rows)
-    options = {"asks": 2, "text_weight": 1.0}
-    short = Pieces(
-        planting,
-        old,
-        steps[0],
-        rows=32,
-        length=SHORT,
-        facts=1,
-        told_until=0.7,
-        **options,
-    )
-    long = Pieces(
-        planting,
-        old,
-        steps[1],
-        rows=8,
-        length=LONG,
-        facts=8,
-        told_until=0.7,
-        **options,
-    )
+    pieces = [
+        Pieces(planting, old, steps, **options)
+        for steps, options in zip(steps, STAGES, strict=True)
+    ]
     base = make_base()
-    trained = train(language_model(base), short, peak=5e-3)
+    trained = train(language_model(base), pieces[0], peak=5e-3)
     for name, variant in VARIANTS.items():
         keras.utils.set_random_seed(seed)
         backbone = variant(base)
         model = language_model(backbone)
         untrained = evaluate(model, *test)
         if backbone is not base:
-            trained = train(model, long, peak=1e-2)
+            for stage in pieces[1:]:
+                trained = train(model, stage, peak=1e-2)
         yield {
             "variant": name,
             "seed": seed,
@@ -251,8 +264,8 @@ def report(results, command, path):
         f"{LAYERS} layers of width {WIDTH}, windows of {WINDOW} tokens: no "
         f"token sees further than {REACH} back without a memory. Trained on "
         f"pieces of {SHORT} tokens, then frozen; LoRA of rank {LORA_RANK}, or "
-        f"memories and gates, trained on pieces of {LONG}; all read pieces of "
-        f"{READ:,}. One seed.",
+        f"memories and gates, trained on pieces of {DENSE}, then {LONG:,}; all "
+        f"read pieces of {READ:,}. One seed.",
         "",
         "Facts known of those asked for, by how many tokens before they were "
         "told:",
@@ -347,9 +360,9 @@ def main():
     parser.add_argument(
         "--steps",
         type=int,
-        nargs=2,
-        default=[600, 400],
-        help="of training without and with what is added",
+        nargs=3,
+        default=[600, 600, 300],
+        help="of training without what is added, on facts, on long pieces",
     )
     parser.add_argument("--rows", type=int, default=12, help="held out")
     parser.add_argument("--out", type=pathlib.Path, default=RESULTS)

@@ -4,9 +4,9 @@ import keras
 from keras import initializers
 from keras import ops
 
-# A gate starts nearly alike for every token, however steep it is, so that recall
-# is learned in half the steps: what is written first is a matter of keys and
-# values alone.
+# A gate starts nearly alike for every token, however steep it is, so that
+# recall is learned in half the steps: what is written first is a matter of keys
+# and values alone.
 INITIAL_SCALE = 0.01
 
 

@@ -26,12 +26,17 @@ def needle(shares):
     """`shares`: each model's on the three levels."""
     return [
         line(
-            experiment(f"needle, {level}", "needle", {"level": level}, shares),
+            experiment(
+                f"needle, {level}",
+                "needle",
+                {"level": level} | ({"prose": prose} if prose else {}),
+                shares,
+            ),
             model,
             {16: found(1.0), 256: found(values[i])},
             seed,
         )
-        for i, level in enumerate(LEVELS)
+        for i, (level, prose) in enumerate(LEVELS.items())
         for model, values in shares.items()
         for seed in (0, 1)
     ]
