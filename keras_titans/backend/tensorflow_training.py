@@ -73,6 +73,11 @@ class SteppedModel(StatefulSteps):
     def _values(self):
         return tree.map_structure(tf.convert_to_tensor, super()._values())
 
+    def reported(self, loss):
+        # Keras divides losses by the replicas, whose gradients are summed.
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        return loss * tf.cast(replicas, loss.dtype)
+
     def optimized(self, values, gradients):
         self.optimizer.apply_gradients(
             zip(gradients, self.trainable_variables, strict=True)

@@ -156,7 +156,7 @@ class SegmentedTrainer(SteppedModel):
         variables = self.metrics_variables
         mapping = list(zip(variables, values.metrics, strict=True))
         with keras.StatelessScope(state_mapping=mapping) as scope:
-            tracker.update_state(loss, sample_weight=cut.rows)
+            tracker.update_state(self.reported(loss), sample_weight=cut.rows)
             self.memory_monitor.finish(states)
         metrics = [
             old if (new := scope.get_current_value(v)) is None else new
