@@ -30,27 +30,29 @@ import keras
 import keras_hub
 import numpy as np
 
-from benchmarks.markdown import table
+from benchmarks.add_memory_report import report
+from benchmarks.add_memory_setting import DISTANCES
+from benchmarks.add_memory_setting import FACTS
+from benchmarks.add_memory_setting import HEADS
+from benchmarks.add_memory_setting import HELD_OUT_FROM
+from benchmarks.add_memory_setting import LAYERS
+from benchmarks.add_memory_setting import LORA_RANK
+from benchmarks.add_memory_setting import READ
+from benchmarks.add_memory_setting import STAGES
+from benchmarks.add_memory_setting import VOCABULARY
+from benchmarks.add_memory_setting import WIDTH
+from benchmarks.add_memory_setting import WINDOW
+from benchmarks.add_memory_setting import Pieces
+from benchmarks.add_memory_setting import edges
+from benchmarks.add_memory_setting import held_out
 from guides.planted_facts import Planting
 from guides.planted_facts import answer_tokens
 from guides.planted_facts import load_addresses
 from guides.planted_facts import train_tokenizer
 from keras_titans.layers import NeuralMemory
-from keras_titans.memory import UpdateRule
 from keras_titans.models import add_memory
 
 RESULTS = pathlib.Path(__file__).parent / "results"
-HELD_OUT_FROM = 1980
-VOCABULARY = 1024
-WIDTH, LAYERS, HEADS, WINDOW = 64, 2, 4, 32
-LORA_RANK = 8
-SHORT, DENSE, LONG = 128, 256, 1024  # tokens of a piece in training
-READ = 2048  # tokens of a held-out piece
-# Another layer's window begins where this one's ends.
-REACH = LAYERS * (WINDOW - 1)
-DISTANCES = (0, REACH, 128, 256, 512, 1024, READ)  # borders of what is told
-DRAWN = (20, 75, 160, 330, 660, 1150)
-FACTS = 2 * len(DRAWN)
 
 
 def make_base():
@@ -71,37 +73,8 @@ def make_memory(layer):
         num_heads=1,
         head_dim=2 * WIDTH,
         memory_depth=1,
-        update_rule=UpdateRule(initial_forgetting=1e-5),
     )
 
-
-# What is trained on: without a memory the first, with one the other two.
-STAGES = (
-    {
-        "rows": 32,
-        "length": SHORT,
-        "facts": 1,
-        "told_until": 0.7,
-        "asks": 2,
-        "text_weight": 1.0,
-    },
-    {
-        "rows": 16,
-        "length": DENSE,
-        "facts": 6,
-        "told_until": 1.0,
-        "asks": 2,
-        "text_weight": 0.0,
-    },
-    {
-        "rows": 4,
-        "length": LONG,
-        "facts": 8,
-        "told_until": 0.7,
-        "asks": 1,
-        "text_weight": 1.0,
-    },
-)
 
 VARIANTS = {
     "base": lambda base: base,
@@ -126,22 +99,6 @@ def language_model(backbone):
     return keras.Model(tokens, backbone.token_embedding(hidden, reverse=True))
 
 
-class Pieces(keras.utils.PyDataset):
-    """New ones at each step, the same for every model."""
-
-    def __init__(self, planting, text, steps, **options):
-        super().__init__()
-        self.planting, self.text, self.steps = planting, text, steps
-        self.options = options
-
-    def __len__(self):
-        return self.steps
-
-    def __getitem__(self, index):
-        rng = np.random.default_rng((self.options["length"], index))
-        return self.planting.training_rows(rng, self.text, **self.options)
-
-
 def train(model, pieces, peak):
     schedule = keras.optimizers.schedules.CosineDecay(
         1e-4, pieces.steps, alpha=0.05, warmup_target=peak, warmup_steps=30
@@ -159,31 +116,6 @@ def train(model, pieces, peak):
         "loss": logs["loss"][-1],
         "seconds": round(time.perf_counter() - start, 1),
     }
-
-
-def held_out(planting, text, count, seed=0):
-    """Pieces, what is planted in them, and where facts are asked for."""
-    rng = np.random.default_rng(seed)
-    rows, is_planted, ends = [], [], []
-    for piece in np.split(text, range(READ, len(text), READ))[:count]:
-        told = rng.uniform(0, READ - max(DRAWN) - 400, FACTS)
-        asked = told + np.repeat(DRAWN, FACTS // len(DRAWN))
-        _, tell, ask = planting.draw_facts(rng, FACTS)
-        row, planted, row_ends = planting.plant(
-            piece, np.concatenate([told, asked]), tell + ask
-        )
-        rows.append(row[: READ + 1])
-        is_planted.append(planted[1 : READ + 1])
-        ends.append(row_ends)
-    return np.stack(rows), np.stack(is_planted), np.stack(ends)
-
-
-def edges():
-    return [0, *(WINDOW * 2 ** np.arange(20)[: _doublings()]), READ]
-
-
-def _doublings():
-    return int(np.ceil(np.log2(READ / WINDOW)))
 
 
 def evaluate(model, rows, is_planted, ends):
@@ -248,110 +180,6 @@ def run(seed, steps, rows):
             "before": untrained,
             **evaluate(model, *test),
         }
-
-
-def report(results, command, path):
-    """The table and the plot."""
-    borders = edges()
-    ranges = [
-        f"{a:,} to {b:,}" for a, b in zip(borders, borders[1:], strict=False)
-    ]
-    rows = [
-        "# A memory added to a trained model",
-        "",
-        f"`{command}`, {results[0]['backend']}",
-        "",
-        f"{LAYERS} layers of width {WIDTH}, windows of {WINDOW} tokens: no "
-        f"token sees further than {REACH} back without a memory. Trained on "
-        f"pieces of {SHORT} tokens, then frozen; LoRA of rank {LORA_RANK}, or "
-        f"memories and gates, trained on pieces of {DENSE}, then {LONG:,}; all "
-        f"read pieces of {READ:,}. One seed.",
-        "",
-        "Facts known of those asked for, by how many tokens before they were "
-        "told:",
-        "",
-        *table(
-            [
-                "model",
-                "weights",
-                "trained",
-                *(f"to {d:,}" for d in DISTANCES[1:]),
-            ],
-            [
-                [
-                    r["variant"],
-                    f"{r['weights']:,}",
-                    f"{r['trained']:,}",
-                    *(f"{known} of {asked}" for known, asked in r["recall"]),
-                ]
-                for r in results
-            ],
-        ),
-        "",
-        "Perplexity on the text, by position:",
-        "",
-        *table(
-            ["model", *ranges],
-            [
-                [r["variant"], *(f"{p:.1f}" for p in r["perplexity"])]
-                for r in results
-            ],
-        ),
-        "",
-        "Before it is trained, the model with memories is the base: its "
-        "largest difference in perplexity is "
-        f"{_difference_at_first(results):.2g}.",
-    ]
-    path.with_suffix(".md").write_text("\n".join(rows) + "\n")
-    plot(results, path.with_suffix(".png"))
-    print("\n".join(rows))
-
-
-def _difference_at_first(results):
-    by_name = {r["variant"]: r for r in results}
-    base, memory = by_name["base"], by_name["memory"]
-    pairs = zip(base["perplexity"], memory["before"]["perplexity"], strict=True)
-    return max(abs(a - b) for a, b in pairs)
-
-
-def plot(results, path):
-    import matplotlib.pyplot as plt
-
-    plt.style.use("tableau-colorblind10")
-    figure, (left, right) = plt.subplots(
-        1, 2, figsize=(9, 3.8), layout="constrained"
-    )
-    borders = edges()
-    middle = [
-        np.sqrt(max(a, WINDOW / 2) * b)
-        for a, b in zip(borders, borders[1:], strict=False)
-    ]
-    styles = ("o-", "s--", "^-")
-    for r, style in zip(results, styles, strict=True):
-        shares = [known / max(1, asked) for known, asked in r["recall"]]
-        left.plot(DISTANCES[1:], shares, style, label=r["variant"])
-        right.plot(middle, r["perplexity"], style, label=r["variant"])
-    left.axvline(REACH, color="grey", lw=0.8)
-    left.annotate("the windows' reach", (REACH * 1.1, 0.5), fontsize=8)
-    left.set(
-        xscale="log",
-        xticks=DISTANCES[1:],
-        xticklabels=DISTANCES[1:],
-        xlabel="tokens since it was told, at most",
-        title="Facts recalled",
-        ylim=(-0.04, 1.04),
-    )
-    right.axvline(LONG, color="grey", lw=0.8)
-    right.annotate("longest in training", (LONG * 1.1, right.get_ylim()[0]))
-    right.set(
-        xscale="log", xlabel="tokens read before", title="Perplexity, text"
-    )
-    left.legend(frameon=False)
-    left.minorticks_off()
-    for axis in (left, right):
-        axis.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
 
 
 def main():

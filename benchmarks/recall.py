@@ -295,6 +295,8 @@ def main():
         lines.unlink(missing_ok=True)
     backend = keras.backend.backend()
     command = f"python -m benchmarks.recall --task {arguments.task}"
+    if arguments.epochs != parser.get_default("epochs"):
+        command += f" --epochs {arguments.epochs}"
     if backend != "jax":
         command = f"KERAS_BACKEND={backend} {command}"
     results = read(lines)
