@@ -150,6 +150,7 @@ def _slope(lengths, values):
 
 def plot(keys, found, lengths, path):
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import LogLocator
 
     plt.style.use("tableau-colorblind10")
     figure, axes = plt.subplots(1, 3, figsize=(13, 4.4), layout="constrained")
@@ -190,6 +191,8 @@ def plot(keys, found, lengths, path):
             )
         panel.set(xscale="log", yscale="log", xlabel="tokens", title=title)
         panel.set_xticks(lengths, [f"{n:,}" for n in lengths])
+        panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        panel.yaxis.set_major_formatter("{x:g}")
         panel.minorticks_off()
         panel.grid(alpha=0.3)
     figure.legend(
