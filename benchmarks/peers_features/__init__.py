@@ -1,0 +1,1 @@
+"""What this package and others for the same do, tried out."""
