@@ -16,7 +16,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import urllib.request
 
 import benchmarks
 from benchmarks import measure
@@ -27,12 +26,16 @@ from benchmarks.peers_features.rows import ENGINES
 BENCHMARKS = os.path.dirname(os.path.abspath(benchmarks.__file__))
 ROOT = os.path.dirname(BENCHMARKS)
 OURS = "keras-titans"
+# What is compared with, and when that version was released.
 PEERS = {
-    "titans-pytorch": "titans-pytorch==0.5.5",
-    "titans-unofficial": "titans-unofficial==2.0.0",
-    "open-titans": "open-titans==1.1.0",
-    "titans-trainer": "titans-trainer==0.1.1",
-    "flash-linear-attention": "flash-linear-attention[cpu]==0.6.0",
+    "titans-pytorch": ("titans-pytorch==0.5.5", "2026-07-13"),
+    "titans-unofficial": ("titans-unofficial==2.0.0", "2026-10-12"),
+    "open-titans": ("open-titans==1.1.0", "2026-04-25"),
+    "titans-trainer": ("titans-trainer==0.1.1", "2026-03-26"),
+    "flash-linear-attention": (
+        "flash-linear-attention[cpu]==0.6.0",
+        "2026-10-23",
+    ),
 }
 # Without a GPU, Triton's kernels are interpreted.
 SETTINGS = {"flash-linear-attention": {"TRITON_INTERPRET": "1"}}
@@ -70,38 +73,26 @@ def look(name, python, engine, folder):
         text=True,
         check=False,
     )
+    _, day = PEERS.get(name, (None, None))
     line = {"kind": "package", "name": name, "engine": engine}
     if done.returncode:
         return {**line, "not tried": f"exit status {done.returncode}"}
     seen = json.loads(done.stdout.splitlines()[-1])
-    return {**line, "released": released(name), **seen}
-
-
-def released(name):
-    """The day of the version that is compared, by the package index."""
-    if name == OURS:
-        return None
-    version = PEERS[name].split("==")[1]
-    address = f"https://pypi.org/pypi/{name}/json"
-    try:
-        with urllib.request.urlopen(address, timeout=30) as answer:
-            files = json.load(answer)["releases"][version]
-            return files[0]["upload_time"][:10]
-    except OSError:
-        return None
+    return {**line, "released": day, **seen}
 
 
 def lines_of(name, given):
     with tempfile.TemporaryDirectory() as folder:
         if name == OURS:
             return [look(name, sys.executable, e, folder) for e in ENGINES]
+        requirement, _ = PEERS[name]
         try:
             python = peers.peer_python(
-                PEERS[name], given.get(name), beside=["numpy"]
+                requirement, given.get(name), beside=["numpy"]
             )
         except subprocess.CalledProcessError:
             version = ".".join(map(str, sys.version_info[:2]))
-            why = f"{PEERS[name]} cannot be installed on Python {version}"
+            why = f"{requirement} cannot be installed on Python {version}"
             return [{"kind": "package", "name": name, "not tried": why}]
         return [look(name, python, "torch", folder)]
 
