@@ -92,7 +92,7 @@ def plot(results, path):
         np.sqrt(max(a, WINDOW / 2) * b)
         for a, b in zip(borders, borders[1:], strict=False)
     ]
-    styles = ("o-", "s--", "^-")
+    styles = ("C2o-", "C1s--", "C0^-")
     for r, style in zip(results, styles, strict=True):
         shares = [known / max(1, asked) for known, asked in r["recall"]]
         left.plot(DISTANCES[1:], shares, style, label=r["variant"])
@@ -108,10 +108,21 @@ def plot(results, path):
         ylim=(-0.04, 1.04),
     )
     right.axvline(LONG, color="grey", lw=0.8)
-    right.annotate("longest in training", (LONG * 1.1, right.get_ylim()[0]))
-    right.set(
-        xscale="log", xlabel="tokens read before", title="Perplexity, text"
+    right.annotate(
+        "longest in training",
+        (LONG * 0.9, right.get_ylim()[1]),
+        fontsize=8,
+        ha="right",
+        va="top",
     )
+    right.set(
+        xscale="log",
+        xticks=DISTANCES[1:],
+        xticklabels=DISTANCES[1:],
+        xlabel="tokens read before",
+        title="Perplexity, text",
+    )
+    right.minorticks_off()
     left.legend(frameon=False)
     left.minorticks_off()
     for axis in (left, right):

@@ -253,7 +253,7 @@ def plot(groups, epochs, path):
     import matplotlib.pyplot as plt
 
     plt.style.use("tableau-colorblind10")
-    figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
+    figure, axes = plt.subplots(figsize=(8.5, 4.2), layout="constrained")
     steps = 100 * (1 + np.arange(epochs))
     styles = ["-", "--", ":", "-."]
     for i, ((mixer, backend), group) in enumerate(groups.items()):
@@ -270,7 +270,7 @@ def plot(groups, epochs, path):
         xticks=steps,
     )
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8, frameon=False)
+    figure.legend(loc="outside right center", fontsize=8, frameon=False)
     figure.savefig(path, dpi=150)
 
 
