@@ -4,6 +4,10 @@ import keras
 import numpy as np
 from keras import tree
 
+# What float32 leaves of equality behind the steep gates of random weights;
+# float64 agrees to 1e-14.
+ROUNDING = 1e-4
+
 
 def compiled(fn):
     """`fn` as the backend's own compiler runs it.

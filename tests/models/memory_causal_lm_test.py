@@ -11,6 +11,7 @@ from keras_titans.models import MemoryCausalLM
 from keras_titans.models import add_memory
 from tests.generation import HiddenRecorder
 from tests.generation import Recorder
+from tests.helpers import ROUNDING
 from tests.helpers import close
 from tests.helpers import randomized
 from tests.helpers import same
@@ -163,7 +164,7 @@ def test_score_is_the_models(family):
     mask = mask_of(TOKENS, 7)
     run = traced(lambda ids, mask: model(inputs(ids, mask)))
     have = to_numpy(traced(model.score)(IDS, mask))
-    close(have[mask], to_numpy(run(IDS, mask))[mask], 1e-5)
+    close(have[mask], to_numpy(run(IDS, mask))[mask], ROUNDING)
 
 
 def test_a_preset_is_the_same_model(tmp_path):

@@ -10,6 +10,7 @@ from keras_titans.models import TitansBackbone
 from keras_titans.models import TitansByteTokenizer
 from keras_titans.models import TitansCausalLM
 from keras_titans.models import TitansCausalLMPreprocessor
+from tests.helpers import ROUNDING
 from tests.helpers import close
 from tests.helpers import randomized
 from tests.helpers import same
@@ -18,7 +19,6 @@ from tests.helpers import traced
 
 LENGTH = 16
 IDS = np.random.default_rng(0).integers(97, 123, (2, 45)).astype("int32")
-ROUNDING = 1e-4  # float32, through steep random gates; float64: 1e-14
 PROMPTS = np.array([[65, 66, 67], [68, 69, 70]], "int32")
 
 

@@ -14,6 +14,7 @@ from keras_titans.models import TitansCausalLMPreprocessor
 from keras_titans.models.mixers import MIXERS
 from tests.generation import HiddenRecorder
 from tests.generation import Recorder
+from tests.helpers import ROUNDING
 from tests.helpers import close
 from tests.helpers import randomized
 from tests.helpers import same
@@ -75,7 +76,7 @@ def test_each_steps_logits_are_those_of_recomputing(mixers):
             have = generate(inputs(IDS, mask_of(*lengths)), None)
             first = min(lengths) - 1
             have = to_numpy(have["token_ids"])[:, first:]
-            close(have, wanted[:, first:], 1e-5)
+            close(have, wanted[:, first:], ROUNDING)
 
 
 def test_goes_on_from_a_memory():
@@ -90,7 +91,7 @@ def test_goes_on_from_a_memory():
         later = np.roll(IDS, -read, axis=1)
         prompt = inputs(later, mask_of(2, 2)) | {"memory": state}
         have = to_numpy(generate(prompt, None)["token_ids"])
-        close(have[:, 1 : TOKENS - read], wanted[:, read + 1 :], 1e-5)
+        close(have[:, 1 : TOKENS - read], wanted[:, read + 1 :], ROUNDING)
     with pytest.raises(ValueError, match="initial_state"):
         generate(prompt | {"memory": state * 2}, None)
 
@@ -106,7 +107,7 @@ def test_contrastive_search_sees_the_prompts_hidden_states():
         have = generate(inputs(IDS, mask_of(length, length)), None)
         have = to_numpy(have["token_ids"])
         assert have.shape == wanted.shape
-        close(have[:, :length], wanted[:, :length], 1e-5)
+        close(have[:, :length], wanted[:, :length], ROUNDING)
 
 
 @pytest.fixture(scope="module")
@@ -239,12 +240,12 @@ def test_scores_are_the_models(model):
     wanted = traced(lambda ids, mask: model(inputs(ids, mask)))(
         IDS, mask.astype("int32")
     )
-    close(to_numpy(have)[mask], to_numpy(wanted)[mask], 1e-5)
+    close(to_numpy(have)[mask], to_numpy(wanted)[mask], ROUNDING)
     targets = np.roll(IDS, -1, axis=1)
     loss = to_numpy(model.score(IDS, scoring_mode="loss", target_ids=targets))
     share = to_numpy(ops.log_softmax(recomputed(model)))
     each = np.take_along_axis(share, targets[..., None], -1)[..., 0]
-    close(loss, -each, 1e-5)
+    close(loss, -each, ROUNDING)
     seen = []
     model.score(IDS, layer_intercept_fn=lambda x, i: (seen.append(i), x)[1])
     assert seen == [-1, 0]
