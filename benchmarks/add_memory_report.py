@@ -100,9 +100,6 @@ def plot(results, path):
     left.axvline(REACH, color="grey", lw=0.8)
     left.annotate("the windows' reach", (REACH * 1.1, 0.5), fontsize=8)
     left.set(
-        xscale="log",
-        xticks=DISTANCES[1:],
-        xticklabels=DISTANCES[1:],
         xlabel="tokens since it was told, at most",
         title="Facts recalled",
         ylim=(-0.04, 1.04),
@@ -115,17 +112,12 @@ def plot(results, path):
         ha="right",
         va="top",
     )
-    right.set(
-        xscale="log",
-        xticks=DISTANCES[1:],
-        xticklabels=DISTANCES[1:],
-        xlabel="tokens read before",
-        title="Perplexity, text",
-    )
-    right.minorticks_off()
+    right.set(xlabel="tokens read before", title="Perplexity, text")
     left.legend(frameon=False)
-    left.minorticks_off()
     for axis in (left, right):
+        axis.set_xscale("log")
+        axis.set_xticks(DISTANCES[1:], DISTANCES[1:])
+        axis.minorticks_off()
         axis.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=150)
     plt.close(figure)

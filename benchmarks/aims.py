@@ -64,15 +64,16 @@ def judged(title, check, found):
     return Aim(title, REACHED if reached else MISSED, why)
 
 
-def chosen(found, task, names, titans=TITANS, **options):
+def chosen(found, task, names, also=(), **options):
     """`{model: group}` of the one experiment with a task and its options.
 
-    All of `names` must be there, and one of `titans` at least.
+    All of `names` must be there, and one of `TITANS` at least; those of `also`
+    may.
     """
     models = {}
     for group in found:
         of = group.configuration
-        if of["task"] != task or group.model not in (*titans, *names):
+        if of["task"] != task or group.model not in (*TITANS, *names, *also):
             continue
         has = of["options"]
         if all(has.get(name) == value for name, value in options.items()):
@@ -81,8 +82,8 @@ def chosen(found, task, names, titans=TITANS, **options):
     given = [str(value) for value in options.values() if value is not None]
     what = ", ".join([task, *given])
     missing = [name for name in names if name not in models]
-    if not any(name in models for name in titans):
-        missing.insert(0, " or ".join(titans))
+    if not any(name in models for name in TITANS):
+        missing.insert(0, " or ".join(TITANS))
     if missing:
         raise Missing(f"{', '.join(missing)} on {what}")
     return models
@@ -186,7 +187,7 @@ def facts(found):
             found,
             "stories",
             ("transformer", "mamba-2"),
-            (*TITANS, *BASELINES),
+            also=BASELINES,
             prose="novels",
             num_facts=number,
         )

@@ -86,8 +86,8 @@ NEEDLE = {
     "batch_size": 16,
     "steps": 900,
 }
-# In novels numbers are as rare as in RULER's essays; in addresses they are not,
-# and each looks like a needle.
+# Of 10,000 words 3 to 5 are numbers in the novels, about 100 in the addresses,
+# and each may be taken for a needle.
 NUMBER = {"level": "number", "prose": "novels", **FEW_BYTE_PAIRS}
 NEEDLES = {
     "passkey": {"level": "passkey", **FEW_BYTE_PAIRS},

@@ -157,6 +157,16 @@ def test_facts_are_a_quarter_better_or_not():
     assert verdicts(stories(dict.fromkeys(MODELS, 0.0)))[2] == MISSED
 
 
+def test_facts_need_one_of_ours_and_not_all():
+    lines = stories({"LMM": 0.5})
+    of = lambda names: [
+        x for x in lines if x["configuration"]["model"] in names
+    ]
+    assert verdicts(of(BASELINES))[2] == NOT_MEASURED
+    assert verdicts(of(("LMM", "mamba-2", "transformer")))[2] == REACHED
+    assert verdicts(of(("LMM", "mamba-2")))[2] == NOT_MEASURED
+
+
 def test_other_prose_and_ablations_are_not_what_is_spoken_of():
     lines = stories({"LMM": 0.9})
     for one in lines:
