@@ -74,6 +74,8 @@ PAPERS_FORM = {
     "network": {"depth": 2, "activation": "gelu", "unit_norm": False},
     "update_rule": {
         "gate_scale": 1.0,
+        "write_threshold": 0.0,
+        "initial_learning_rate": 0.5,
         "normalize_learning_rate": False,
         "max_learning_rate": 0.1,
         "max_momentum": 1.0,
@@ -97,6 +99,16 @@ ABLATIONS = {
             "LMM, gates of scale 1",
             "LMM",
             {"update_rule": {"gate_scale": 1.0}},
+        ),
+        (
+            "LMM, no threshold",
+            "LMM",
+            {"update_rule": {"write_threshold": 0.0}},
+        ),
+        (
+            "LMM, writing half at first",
+            "LMM",
+            {"update_rule": {"initial_learning_rate": 0.5}},
         ),
         ("LMM, depth 3", "LMM", {"memory_depth": 3}),
         ("LMM, depth 4", "LMM", {"memory_depth": 4}),

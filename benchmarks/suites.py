@@ -178,6 +178,8 @@ STANDARD = (
                 "LMM",
                 "LMM, forgetting from 0.001",
                 "LMM, gates of scale 1",
+                "LMM, no threshold",
+                "LMM, writing half at first",
             ),
         },
     ),

@@ -35,6 +35,14 @@ def check_fraction(name, value):
         )
 
 
+def check_threshold(name, value):
+    if not 0.0 <= value < 1.0:
+        raise ValueError(
+            f"Argument `{name}` must be at least 0 and below 1. "
+            f"Received: {name}={value}."
+        )
+
+
 def check_at_most_one(name, value):
     if not 0.0 < value <= 1.0:
         raise ValueError(

@@ -9,6 +9,7 @@ from keras_titans.layers.gated_attention_and_memory import (
 )
 from keras_titans.layers.layer_scan import layer_scan
 from keras_titans.layers.stateful_layer import zeros_like_spec
+from keras_titans.ops.alignment import is_one_token
 from keras_titans.ops.segments import Segments
 from keras_titans.validation import check_positive_integer
 
@@ -117,14 +118,13 @@ class MemoryAsContext(GatedAttentionAndMemory):
 
     def mix(self, x, state, count, **options):
         rows, length, _ = ops.shape(x)
-        known = isinstance(length, int)
         if state is not None:
-            if known and length == 1:  # never crosses a segment's border
+            if is_one_token(length):  # never crosses a segment's border
                 return self._piece(x, count, state, options)
             return self._pieces(x, state, count, options)
         # What is behind each row's last token changes nothing before it, and
         # nobody asks for the state: pad, and forget about counts.
-        short = known and length <= self.segment_length
+        short = isinstance(length, int) and length <= self.segment_length
         if short or self.memory.begins_anew_every(self.segment_length):
             state = self._between_segments(self.get_initial_state(rows))
             if short:

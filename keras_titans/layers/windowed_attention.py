@@ -7,6 +7,7 @@ from keras import ops
 from keras_titans.layers.stateful_layer import StatefulLayer
 from keras_titans.layers.stateful_layer import zeros_like_spec
 from keras_titans.ops import ring
+from keras_titans.ops.alignment import is_one_token
 from keras_titans.ops.alignment import last_tokens
 from keras_titans.ops.attention import Pairs
 from keras_titans.ops.attention import windowed_attention
@@ -185,9 +186,7 @@ class WindowedAttention(StatefulLayer):
                 query, pairs, reach, self.window_size, prefix=prefix
             )
         else:
-            # A length that is known at run time only is no number yet.
-            one = isinstance(length, int) and length == 1
-            go_on = self._step if one else self._piece
+            go_on = self._step if is_one_token(length) else self._piece
             y, after = go_on(query, pairs, reach, state, count, prefix)
         y = ops.reshape(y, (rows, length, self.num_heads * self._head_dim))
         return self.output_projection(y), None, after

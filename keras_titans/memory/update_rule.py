@@ -9,6 +9,7 @@ from keras_titans.validation import check_at_most_one
 from keras_titans.validation import check_choice
 from keras_titans.validation import check_fraction
 from keras_titans.validation import check_positive
+from keras_titans.validation import check_threshold
 
 
 @keras.saving.register_keras_serializable("keras_titans")
@@ -24,15 +25,21 @@ class UpdateRule:
     sigmoids of the token, times their largest values. Switched off, a
     learning rate is constant, and momentum and forgetting are 0.
 
+    Every write wears away a little of all that was written before, and over
+    thousands of tokens little is enough. So a learning rate can be 0: of the
+    sigmoid `z` it takes what is above a threshold,
+
+        beta = max_learning_rate * max(z - threshold, 0) / (1 - threshold)
+
     A surprise ends up in the memory `1 / (1 - eta)` times over, beside what
     the token has it forget. So by default
 
         theta = beta * (1 - eta) * (1 - alpha) / slope
 
-    where `beta = max_learning_rate * sigmoid(.)` and `slope` is the
-    objective's (2 for the squared error); without `1 - alpha` where the
-    surprise is measured after forgetting. Then one write moves what is read
-    at a unit key by the fraction `beta` of the error.
+    where `slope` is the objective's (2 for the squared error); without
+    `1 - alpha` where the surprise is measured after forgetting. Then one
+    write moves what is read at a unit key by the fraction `beta` of the
+    error.
 
     That the gates change from token to token asks for more: what was written
     at a small momentum may be carried on by larger ones, past its aim, to be
@@ -49,14 +56,19 @@ class UpdateRule:
             not, it is `max_learning_rate`.
         momentum: Whether surprises have momentum.
         forgetting: Whether the memory forgets.
-        normalize_learning_rate: If False, `theta = max_learning_rate *
-            sigmoid(.)`, the paper's. It diverges where `slope * theta /
-            (1 - eta)` exceeds 2, and may do so before.
+        normalize_learning_rate: If False, `theta = beta`, the paper's (with
+            a threshold of 0). It diverges where `slope * theta / (1 - eta)`
+            exceeds 2, and may do so before.
         max_learning_rate: The upper end of the learning rate.
+        write_threshold: In [0, 1): a token whose sigmoid is not above it is
+            not written at all. At 0 every token is, a little. The gate's
+            gradient goes on below it, so that what is closed may open.
         max_momentum: The upper end of the momentum, at most 1, as the
             paper's is.
         initial_learning_rate: Where the learning rate starts, as a fraction
-            of `max_learning_rate`.
+            of `max_learning_rate`. A memory that starts by writing little
+            learns sooner what is worth writing than one that starts by
+            writing all learns what is not.
         initial_momentum: Where momentum starts, as a fraction of
             `max_momentum`.
         initial_forgetting: Where forgetting starts, in (0, 1). At `1e-5`
@@ -98,8 +110,9 @@ class UpdateRule:
         forgetting=True,
         normalize_learning_rate=True,
         max_learning_rate=1.0,
+        write_threshold=0.1,
         max_momentum=0.5,
-        initial_learning_rate=0.5,
+        initial_learning_rate=0.1,
         initial_momentum=0.5,
         initial_forgetting=1e-5,
         gate_scale=5.0,
@@ -110,6 +123,7 @@ class UpdateRule:
         max_surprise=None,
     ):
         check_positive("max_learning_rate", max_learning_rate)
+        check_threshold("write_threshold", write_threshold)
         check_at_most_one("max_momentum", max_momentum)
         check_fraction("initial_learning_rate", initial_learning_rate)
         check_fraction("initial_momentum", initial_momentum)
@@ -124,6 +138,7 @@ class UpdateRule:
         self.forgetting = forgetting
         self.normalize_learning_rate = normalize_learning_rate
         self.max_learning_rate = max_learning_rate
+        self.write_threshold = write_threshold
         self.max_momentum = max_momentum
         self.initial_learning_rate = initial_learning_rate
         self.initial_momentum = initial_momentum
@@ -139,7 +154,10 @@ class UpdateRule:
         """Where the logit of each gate in use starts, by the gate's name."""
         starts = {}
         if self.learning_rate:
-            starts["learning_rate"] = _logit(self.initial_learning_rate)
+            threshold = self.write_threshold
+            starts["learning_rate"] = _logit(
+                threshold + (1.0 - threshold) * self.initial_learning_rate
+            )
         if self.momentum:
             starts["momentum"] = _logit(self.initial_momentum)
         if self.forgetting:
@@ -160,7 +178,8 @@ class UpdateRule:
         """
         theta = self.max_learning_rate
         if self.learning_rate:
-            theta = theta * ops.sigmoid(logits["learning_rate"])
+            above = ops.sigmoid(logits["learning_rate"]) - self.write_threshold
+            theta = theta / (1.0 - self.write_threshold) * _opening(above)
         log_momentum = log_retention = None
         if self.momentum:
             log_momentum = ops.log_sigmoid(logits["momentum"])
@@ -193,6 +212,7 @@ class UpdateRule:
             "forgetting": self.forgetting,
             "normalize_learning_rate": self.normalize_learning_rate,
             "max_learning_rate": self.max_learning_rate,
+            "write_threshold": self.write_threshold,
             "max_momentum": self.max_momentum,
             "initial_learning_rate": self.initial_learning_rate,
             "initial_momentum": self.initial_momentum,
@@ -208,6 +228,15 @@ class UpdateRule:
     @classmethod
     def from_config(cls, config):
         return cls(**config)
+
+
+def _opening(above):
+    """`relu(above)`, whose slope is 1 on either side.
+
+    The slope of `relu` is 0 where it is 0, and a closed gate would stay
+    closed for ever. So it hears what a little opening would bring.
+    """
+    return above + ops.stop_gradient(ops.relu(above) - above)
 
 
 def _logit(p):

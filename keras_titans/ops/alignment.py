@@ -57,6 +57,14 @@ def shifted_index(phase, tokens, slots):
     return ops.arange(slots, dtype="int32")[None, :] - phase[:, None]
 
 
+def is_one_token(length):
+    """Whether a sequence is one token, and is known to be.
+
+    A length that is known at run time only is no number yet.
+    """
+    return isinstance(length, int) and length == 1
+
+
 def pad_tokens(x, slots):
     """Zeros after the last token, up to `slots` of them."""
     missing = slots - ops.shape(x)[1]

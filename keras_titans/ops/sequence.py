@@ -66,7 +66,7 @@ def memorize(
         `(B, N, H)`, or None; the `Memory` after the last token.
     """
     length = ops.shape(tokens.query)[1]
-    one = isinstance(length, int) and length == 1
+    one = alignment.is_one_token(length)
     if one and memory.anchor and phase is not None:
         return memorize_one(
             tokens, memory, shared, recipe, count, phase, return_surprise
@@ -126,7 +126,7 @@ def _layout(length, chunk_size, phase):
     starts a chunk doesn't either: they are one chunk of their own length.
     """
     short = isinstance(length, int) and length <= chunk_size
-    if short and (phase is None or length == 1):
+    if short and (phase is None or alignment.is_one_token(length)):
         return length, length, False
     room = length if phase is None else length + chunk_size - 1
     slots = -(-room // chunk_size) * chunk_size

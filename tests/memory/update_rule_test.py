@@ -9,6 +9,8 @@ from keras import ops
 
 from keras_titans.memory import UpdateRule
 from tests.helpers import close
+from tests.helpers import gradient
+from tests.helpers import to_numpy
 from tests.reference import sigmoid
 
 LOGITS = {
@@ -18,6 +20,10 @@ LOGITS = {
 }
 RATE, ETA, ALPHA = (sigmoid(z) for z in LOGITS.values())
 KEEP = 1.0 - ALPHA
+
+
+def above(rate, threshold=0.1):
+    return np.maximum(rate - threshold, 0.0) / (1.0 - threshold)
 
 
 def gates(slope=2.0, **options):
@@ -33,21 +39,44 @@ def test_normalised_learning_rate():
     theta, log_eta, log_keep = gates(
         max_learning_rate=0.8, max_momentum=0.9, slope=3.0
     )
-    close(theta, 0.8 * RATE * (1 - 0.9 * ETA) * KEEP / 3.0, 1e-12)
+    close(theta, 0.8 * above(RATE) * (1 - 0.9 * ETA) * KEEP / 3.0, 1e-12)
     close(log_eta, np.log(0.9 * ETA), 1e-12)
     close(log_keep, np.log(KEEP), 1e-12)
     theta, *_ = gates(forget_first=True)
-    close(theta, RATE * (1 - 0.5 * ETA) / 2.0, 1e-12)
+    close(theta, above(RATE) * (1 - 0.5 * ETA) / 2.0, 1e-12)
 
 
 def test_the_papers_learning_rate():
-    theta, *_ = gates(max_learning_rate=0.8, normalize_learning_rate=False)
+    theta, *_ = gates(
+        max_learning_rate=0.8,
+        normalize_learning_rate=False,
+        write_threshold=0.0,
+    )
     close(theta, 0.8 * RATE, 1e-12)
+
+
+def test_what_is_below_the_threshold_is_not_written():
+    theta, *_ = gates(
+        momentum=False, forgetting=False, slope=1.0, write_threshold=0.5
+    )
+    close(theta, above(RATE, 0.5), 1e-12)
+    theta = ops.convert_to_numpy(theta)
+    assert theta[0] == 0.0 and theta[1] == 0.0 and theta[2] > 0.6
+
+
+def test_a_closed_gate_hears_what_opening_would_bring():
+    rule = UpdateRule(momentum=False, forgetting=False, max_learning_rate=0.8)
+    theta = lambda z: rule.gates({"learning_rate": z}, 2.0)[0]
+    z = np.array([-4.0, 1.5])
+    assert to_numpy(theta(ops.convert_to_tensor(z)))[0] == 0.0
+    slope = 0.8 / 0.9 / 2.0 * sigmoid(z) * (1.0 - sigmoid(z))
+    (have,) = gradient(lambda z: ops.sum(theta(z)), [ops.convert_to_tensor(z)])
+    close(have, slope, 1e-12)
 
 
 def test_switched_off():
     theta, log_eta, log_keep = gates(momentum=False, forgetting=False)
-    close(theta, RATE / 2.0, 1e-12)
+    close(theta, above(RATE) / 2.0, 1e-12)
     assert log_eta is None and log_keep is None
     theta, *_ = gates(learning_rate=False, max_learning_rate=0.8)
     close(theta, 0.8 * (1 - 0.5 * ETA) * KEEP / 2.0, 1e-12)
@@ -107,13 +136,19 @@ def test_saturated_gates_are_finite(logit):
 
 def test_gates_start_where_they_are_told_to():
     starts = UpdateRule(
-        initial_learning_rate=0.2, initial_momentum=0.7, initial_forgetting=0.03
+        initial_learning_rate=0.2,
+        initial_momentum=0.7,
+        initial_forgetting=0.03,
+        write_threshold=0.0,
     ).initial_logits()
     assert {name: round(sigmoid(z), 9) for name, z in starts.items()} == {
         "learning_rate": 0.2,
         "momentum": 0.7,
         "forgetting": 0.03,
     }
+    start = UpdateRule(initial_learning_rate=0.2, write_threshold=0.5)
+    logit = start.initial_logits()["learning_rate"]
+    assert above(sigmoid(logit), 0.5) == pytest.approx(0.2)
     assert set(UpdateRule(momentum=False).initial_logits()) == {
         "learning_rate",
         "forgetting",
@@ -137,6 +172,7 @@ def test_config_round_trip():
         "forgetting": False,
         "normalize_learning_rate": False,
         "max_learning_rate": 0.3,
+        "write_threshold": 0.3,
         "max_momentum": 0.9,
         "initial_learning_rate": 0.2,
         "initial_momentum": 0.8,
@@ -161,6 +197,7 @@ def test_config_round_trip():
     "options",
     [
         {"max_learning_rate": 0.0},
+        {"write_threshold": 1.0},
         {"max_momentum": 1.5},
         {"initial_learning_rate": 1.0},
         {"initial_momentum": 0.0},

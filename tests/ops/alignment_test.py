@@ -41,3 +41,9 @@ def test_pad_tokens():
     assert padded.shape == (2, 5, 4)
     assert np.all(padded[:, :3] == 1.0) and np.all(padded[:, 3:] == 0.0)
     assert alignment.pad_tokens(x, 3) is x
+
+
+def test_one_token_is_known_to_be_one():
+    assert alignment.is_one_token(1)
+    assert not alignment.is_one_token(2)
+    assert not alignment.is_one_token(ops.convert_to_tensor(1))
