@@ -74,8 +74,6 @@ PAPERS_FORM = {
     "network": {"depth": 2, "activation": "gelu", "unit_norm": False},
     "update_rule": {
         "gate_scale": 1.0,
-        "write_threshold": 0.0,
-        "initial_learning_rate": 0.5,
         "normalize_learning_rate": False,
         "max_learning_rate": 0.1,
         "max_momentum": 1.0,
@@ -101,14 +99,19 @@ ABLATIONS = {
             {"update_rule": {"gate_scale": 1.0}},
         ),
         (
-            "LMM, no threshold",
+            "LMM, from a tenth",
             "LMM",
-            {"update_rule": {"write_threshold": 0.0}},
+            {"update_rule": {"initial_learning_rate": 0.1}},
         ),
         (
-            "LMM, writing half at first",
+            "LMM, from a tenth, threshold",
             "LMM",
-            {"update_rule": {"initial_learning_rate": 0.5}},
+            {
+                "update_rule": {
+                    "initial_learning_rate": 0.1,
+                    "write_threshold": 0.1,
+                }
+            },
         ),
         ("LMM, depth 3", "LMM", {"memory_depth": 3}),
         ("LMM, depth 4", "LMM", {"memory_depth": 4}),

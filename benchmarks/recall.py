@@ -64,16 +64,14 @@ class Task(NamedTuple):
 
 
 def paper(max_learning_rate, **kwargs):
-    """The paper's: independent rates, plain sigmoids, stale gradients."""
+    """The paper's: independent rates, gates of scale 1, stale gradients."""
     return dict(
         anchor="chunk",
         network=MLPMemory(2, activation="gelu", unit_norm=False),
         update_rule=UpdateRule(
             normalize_learning_rate=False,
             max_learning_rate=max_learning_rate,
-            write_threshold=0.0,
             max_momentum=1.0,
-            initial_learning_rate=0.5,
             initial_forgetting=0.001,
             gate_scale=1.0,
             hidden_rate=1.0,

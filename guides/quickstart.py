@@ -184,7 +184,9 @@ blocks = [
             num_heads=1,
             head_dim=head_dim,
             memory_depth=1,
-            update_rule=UpdateRule(initial_forgetting=forgetting),
+            update_rule=UpdateRule(
+                initial_forgetting=forgetting, gate_scale=1.0
+            ),
             return_state=True,
         ),
         intermediate_dim=2 * WIDTH,

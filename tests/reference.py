@@ -226,7 +226,6 @@ def layer_row(
     network,
     normalize=True,
     max_learning_rate=1.0,
-    write_threshold=0.1,
     max_momentum=0.5,
     gate_scale=5.0,
     **options,
@@ -251,9 +250,7 @@ def layer_row(
     if eta is not None:
         eta = max_momentum * eta
     theta = max_learning_rate * (
-        np.ones((tokens, num_heads))
-        if rate is None
-        else np.maximum(rate - write_threshold, 0.0) / (1.0 - write_threshold)
+        np.ones((tokens, num_heads)) if rate is None else rate
     )
     if normalize:
         theta = theta / 2.0 * (1.0 if eta is None else 1.0 - eta)

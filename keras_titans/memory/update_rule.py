@@ -25,21 +25,23 @@ class UpdateRule:
     sigmoids of the token, times their largest values. Switched off, a
     learning rate is constant, and momentum and forgetting are 0.
 
-    Every write wears away a little of all that was written before, and over
-    thousands of tokens little is enough. So a learning rate can be 0: of the
-    sigmoid `z` it takes what is above a threshold,
-
-        beta = max_learning_rate * max(z - threshold, 0) / (1 - threshold)
-
     A surprise ends up in the memory `1 / (1 - eta)` times over, beside what
     the token has it forget. So by default
 
         theta = beta * (1 - eta) * (1 - alpha) / slope
 
-    where `slope` is the objective's (2 for the squared error); without
-    `1 - alpha` where the surprise is measured after forgetting. Then one
-    write moves what is read at a unit key by the fraction `beta` of the
-    error.
+    where `beta = max_learning_rate * sigmoid(.)` and `slope` is the
+    objective's (2 for the squared error); without `1 - alpha` where the
+    surprise is measured after forgetting. Then one write moves what is read
+    at a unit key by the fraction `beta` of the error.
+
+    Every write wears away a little of all that was written before. Where few
+    tokens are worth keeping among very many, start with a small learning
+    rate, and let it be 0: with a `write_threshold`, what the sigmoid has
+    above it counts,
+
+        beta = max_learning_rate * max(sigmoid(.) - threshold, 0)
+               / (1 - threshold)
 
     That the gates change from token to token asks for more: what was written
     at a small momentum may be carried on by larger ones, past its aim, to be
@@ -56,9 +58,9 @@ class UpdateRule:
             not, it is `max_learning_rate`.
         momentum: Whether surprises have momentum.
         forgetting: Whether the memory forgets.
-        normalize_learning_rate: If False, `theta = beta`, the paper's (with
-            a threshold of 0). It diverges where `slope * theta / (1 - eta)`
-            exceeds 2, and may do so before.
+        normalize_learning_rate: If False, `theta = beta`, the paper's. It
+            diverges where `slope * theta / (1 - eta)` exceeds 2, and may do
+            so before.
         max_learning_rate: The upper end of the learning rate.
         write_threshold: In [0, 1): a token whose sigmoid is not above it is
             not written at all. At 0 every token is, a little. The gate's
@@ -66,9 +68,8 @@ class UpdateRule:
         max_momentum: The upper end of the momentum, at most 1, as the
             paper's is.
         initial_learning_rate: Where the learning rate starts, as a fraction
-            of `max_learning_rate`. A memory that starts by writing little
-            learns sooner what is worth writing than one that starts by
-            writing all learns what is not.
+            of `max_learning_rate`. From 0.1, a memory learns sooner which
+            few tokens are worth writing, and predicts plain text less well.
         initial_momentum: Where momentum starts, as a fraction of
             `max_momentum`.
         initial_forgetting: Where forgetting starts, in (0, 1). At `1e-5`
@@ -110,9 +111,9 @@ class UpdateRule:
         forgetting=True,
         normalize_learning_rate=True,
         max_learning_rate=1.0,
-        write_threshold=0.1,
+        write_threshold=0.0,
         max_momentum=0.5,
-        initial_learning_rate=0.1,
+        initial_learning_rate=0.5,
         initial_momentum=0.5,
         initial_forgetting=1e-5,
         gate_scale=5.0,

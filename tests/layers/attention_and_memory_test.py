@@ -49,9 +49,7 @@ def union(name, memory=(), num_heads=2, window=WINDOW, **options):
         "num_heads": 2,
         "chunk_size": 2,
         "kernel_size": 3,
-        "update_rule": UpdateRule(
-            initial_learning_rate=0.5, initial_forgetting=0.1
-        ),
+        "update_rule": UpdateRule(initial_forgetting=0.1),
         "name": "memory",
         "dtype": options["dtype"],
         **dict(memory),

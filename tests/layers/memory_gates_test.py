@@ -10,9 +10,7 @@ from keras_titans.memory import UpdateRule
 def gates_of(scale, x):
     """The gates before and after their kernels have moved by 0.01."""
     keras.utils.set_random_seed(0)
-    # Away from the threshold, where the gate is straight.
-    rule = UpdateRule(gate_scale=scale, initial_learning_rate=0.5)
-    layer = MemoryGates(2, rule, slope=2.0)
+    layer = MemoryGates(2, UpdateRule(gate_scale=scale), slope=2.0)
     before = [keras.ops.convert_to_numpy(gate) for gate in layer(x)]
     for gate in layer.maps.values():
         gate.kernel.assign_add(keras.ops.full(gate.kernel.shape, 0.01))

@@ -25,10 +25,7 @@ def memory_layer(**options):
         "chunk_size": 3,
         "network": MLPMemory(2, 1.5, "tanh"),
         "update_rule": UpdateRule(
-            max_learning_rate=0.3,
-            write_threshold=0.0,
-            initial_learning_rate=0.5,
-            initial_forgetting=0.1,
+            max_learning_rate=0.3, initial_forgetting=0.1
         ),
         "use_bias": True,
         "dtype": "float64",

@@ -28,9 +28,7 @@ def memory_layer(**options):
     options = {
         "num_heads": 2,
         "chunk_size": 4,
-        "update_rule": UpdateRule(
-            initial_learning_rate=0.5, initial_forgetting=0.1
-        ),
+        "update_rule": UpdateRule(initial_forgetting=0.1),
         "dtype": "float64",
         **options,
     }

@@ -30,9 +30,7 @@ def memory_layer(**options):
         "num_heads": HEADS,
         "chunk_size": CHUNK,
         "network": MLPMemory(2, expansion=1.4, activation="tanh"),
-        "update_rule": UpdateRule(
-            initial_learning_rate=0.5, initial_forgetting=0.1
-        ),
+        "update_rule": UpdateRule(initial_forgetting=0.1),
         "return_state": True,
         "dtype": "float64",
         **options,
@@ -278,7 +276,7 @@ def test_surprise_falls_when_a_pair_comes_again():
         kernel_size=1,
         memory_depth=1,
         network=None,
-        update_rule=UpdateRule(initial_learning_rate=0.5, write_threshold=0.0),
+        update_rule=UpdateRule(initial_forgetting=1e-4),
     )
     x = np.repeat(inputs(8, tokens=1), 30, axis=1)
     _, surprise, _ = forward(layer, return_surprise=True)(x)

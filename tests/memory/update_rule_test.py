@@ -22,7 +22,7 @@ RATE, ETA, ALPHA = (sigmoid(z) for z in LOGITS.values())
 KEEP = 1.0 - ALPHA
 
 
-def above(rate, threshold=0.1):
+def above(rate, threshold):
     return np.maximum(rate - threshold, 0.0) / (1.0 - threshold)
 
 
@@ -39,19 +39,15 @@ def test_normalised_learning_rate():
     theta, log_eta, log_keep = gates(
         max_learning_rate=0.8, max_momentum=0.9, slope=3.0
     )
-    close(theta, 0.8 * above(RATE) * (1 - 0.9 * ETA) * KEEP / 3.0, 1e-12)
+    close(theta, 0.8 * RATE * (1 - 0.9 * ETA) * KEEP / 3.0, 1e-12)
     close(log_eta, np.log(0.9 * ETA), 1e-12)
     close(log_keep, np.log(KEEP), 1e-12)
     theta, *_ = gates(forget_first=True)
-    close(theta, above(RATE) * (1 - 0.5 * ETA) / 2.0, 1e-12)
+    close(theta, RATE * (1 - 0.5 * ETA) / 2.0, 1e-12)
 
 
 def test_the_papers_learning_rate():
-    theta, *_ = gates(
-        max_learning_rate=0.8,
-        normalize_learning_rate=False,
-        write_threshold=0.0,
-    )
+    theta, *_ = gates(max_learning_rate=0.8, normalize_learning_rate=False)
     close(theta, 0.8 * RATE, 1e-12)
 
 
@@ -65,7 +61,12 @@ def test_what_is_below_the_threshold_is_not_written():
 
 
 def test_a_closed_gate_hears_what_opening_would_bring():
-    rule = UpdateRule(momentum=False, forgetting=False, max_learning_rate=0.8)
+    rule = UpdateRule(
+        momentum=False,
+        forgetting=False,
+        max_learning_rate=0.8,
+        write_threshold=0.1,
+    )
     theta = lambda z: rule.gates({"learning_rate": z}, 2.0)[0]
     z = np.array([-4.0, 1.5])
     assert to_numpy(theta(ops.convert_to_tensor(z)))[0] == 0.0
@@ -76,7 +77,7 @@ def test_a_closed_gate_hears_what_opening_would_bring():
 
 def test_switched_off():
     theta, log_eta, log_keep = gates(momentum=False, forgetting=False)
-    close(theta, above(RATE) / 2.0, 1e-12)
+    close(theta, RATE / 2.0, 1e-12)
     assert log_eta is None and log_keep is None
     theta, *_ = gates(learning_rate=False, max_learning_rate=0.8)
     close(theta, 0.8 * (1 - 0.5 * ETA) * KEEP / 2.0, 1e-12)
@@ -136,10 +137,7 @@ def test_saturated_gates_are_finite(logit):
 
 def test_gates_start_where_they_are_told_to():
     starts = UpdateRule(
-        initial_learning_rate=0.2,
-        initial_momentum=0.7,
-        initial_forgetting=0.03,
-        write_threshold=0.0,
+        initial_learning_rate=0.2, initial_momentum=0.7, initial_forgetting=0.03
     ).initial_logits()
     assert {name: round(sigmoid(z), 9) for name, z in starts.items()} == {
         "learning_rate": 0.2,
