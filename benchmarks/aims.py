@@ -10,6 +10,7 @@ aim speaks of has no score, it is not measured, whatever the others say.
 from typing import NamedTuple
 
 from benchmarks.experiment import BASELINES
+from benchmarks.experiment import MODELS
 from benchmarks.experiment import TITANS
 
 REACHED, MISSED, NOT_MEASURED = "reached", "missed", "not measured"
@@ -17,6 +18,8 @@ REACHED, MISSED, NOT_MEASURED = "reached", "missed", "not measured"
 LEVELS = {"passkey": None, "number": "novels", "uuid": "novels"}
 FOUND, NOT_FOUND = 0.95, 0.5
 BETTER = 1.25
+# Titans and their variants.
+OURS = tuple(name for name, one in MODELS.items() if one.mixer in TITANS)
 
 
 class Aim(NamedTuple):
@@ -36,8 +39,8 @@ def aims(found):
         for title, check in (
             (
                 "Needle, 16 training lengths: at least 95 % for one of "
-                f"{', '.join(TITANS)} on all three levels, below 50 % for "
-                "mamba-2 and window",
+                f"{', '.join(TITANS)} or a variant of theirs on all three "
+                "levels, below 50 % for mamba-2 and window",
                 needle,
             ),
             (
@@ -67,13 +70,13 @@ def judged(title, check, found):
 def chosen(found, task, names, also=(), **options):
     """`{model: group}` of the one experiment with a task and its options.
 
-    All of `names` must be there, and one of `TITANS` at least; those of `also`
+    All of `names` must be there, and one of `OURS` at least; those of `also`
     may.
     """
     models = {}
     for group in found:
         of = group.configuration
-        if of["task"] != task or group.model not in (*TITANS, *names, *also):
+        if of["task"] != task or group.model not in (*OURS, *names, *also):
             continue
         has = of["options"]
         if all(has.get(name) == value for name, value in options.items()):
@@ -82,7 +85,7 @@ def chosen(found, task, names, also=(), **options):
     given = [str(value) for value in options.values() if value is not None]
     what = ", ".join([task, *given])
     missing = [name for name in names if name not in models]
-    if not any(name in models for name in TITANS):
+    if not any(name in models for name in OURS):
         missing.insert(0, " or ".join(TITANS))
     if missing:
         raise Missing(f"{', '.join(missing)} on {what}")
@@ -113,9 +116,7 @@ def needle(found):
         )
         for name, group in models.items():
             shares.setdefault(name, []).append(sixteenfold(group))
-    titans = [
-        name for name in TITANS if len(shares.get(name, ())) == len(LEVELS)
-    ]
+    titans = [name for name in OURS if len(shares.get(name, ())) == len(LEVELS)]
     if not titans:
         raise Missing(f"one of {' or '.join(TITANS)} on all levels of needle")
     best = max(titans, key=lambda name: min(shares[name]))
@@ -203,7 +204,7 @@ def facts(found):
         }
         ours, theirs = (
             max((n for n in names if n in beyond), key=beyond.get)
-            for names in (TITANS, BASELINES)
+            for names in (OURS, BASELINES)
         )
         reached &= beyond[ours] > 0 and beyond[ours] >= BETTER * beyond[theirs]
         parts.append(

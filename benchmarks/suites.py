@@ -12,6 +12,8 @@ from benchmarks.experiment import Experiment
 EVERY = (*TITANS, "slots", *BASELINES)
 FEW = ("MAG", "LMM", "transformer", "window", "mamba-2")
 ABLATED = (*TITANS, *ABLATIONS)
+# Found on one seed of "needle, number": see the ablations of needles.
+SPARSE = "LMM, from a tenth, threshold"
 
 # --- quick: tiny, few steps ---------------------------------------------------
 
@@ -81,6 +83,7 @@ SMALL_RECALL = {
 FEW_BYTE_PAIRS = {"tokenizer": {"byte_pairs": 1024}}
 NEEDLE = {
     **SMALL,
+    "models": (*FEW, SPARSE),
     "parameters": 200_000,
     "length": 384,
     "batch_size": 16,
@@ -179,7 +182,7 @@ STANDARD = (
                 "LMM, forgetting from 0.001",
                 "LMM, gates of scale 1",
                 "LMM, from a tenth",
-                "LMM, from a tenth, threshold",
+                SPARSE,
             ),
         },
     ),
@@ -234,7 +237,7 @@ FULL = (
             {**options, "needles": 2, **WORDS},
             length=2048,
             divisors=(1, 2),
-            **LARGE,
+            **{**LARGE, "models": (*EVERY, SPARSE)},
         )
         for name, options in NEEDLES.items()
     ),

@@ -58,6 +58,12 @@ def test_needle_is_reached_by_one_variant_on_all_levels():
     assert aim.why.startswith("MAG 97.0 %, 96.0 %, 95.0 %; mamba-2 49.0 %")
 
 
+def test_a_variant_of_a_titan_may_reach_it():
+    variant = "LMM, from a tenth, threshold"
+    aim = aims(groups(needle(SHARES | {variant: (0.99, 0.99, 0.99)})))[0]
+    assert aim.verdict == REACHED and aim.why.startswith(f"{variant} 99.0 %")
+
+
 @pytest.mark.parametrize(
     "change",
     [
