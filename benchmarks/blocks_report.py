@@ -40,7 +40,7 @@ def write(output):
     machine, spec = others["machine"], cells[0]
     gpu = next((c["device_name"] for c in cells if "device_name" in c), None)
     rows = [
-        "# Models of Titans blocks",
+        "# Models of Titans blocks" + (", on a GPU" if gpu else ""),
         "",
         f"`{others['command']['command']}`",
         "",

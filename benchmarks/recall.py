@@ -54,6 +54,7 @@ LEARNED = 0.99
 class Task(NamedTuple):
     """Where the pairs stand and where they are asked for."""
 
+    title: str
     length: int
     pairs: int
     first_question: int
@@ -97,6 +98,7 @@ def union(layer, update=True, **options):
 
 TASKS = {
     "near": Task(
+        title="Multi-query associative recall",
         length=64,
         pairs=12,
         first_question=24,
@@ -116,6 +118,7 @@ TASKS = {
         },
     ),
     "distance": Task(
+        title="Multi-query associative recall beyond the window",
         length=12 * WINDOW,
         pairs=WINDOW,
         first_question=10 * WINDOW,
@@ -211,7 +214,7 @@ def report(task, results, path):
     for r in sorted(results, key=lambda r: names.index(r["mixer"])):
         groups.setdefault((r["mixer"], r["backend"]), []).append(r)
     rows = [
-        "# Multi-query associative recall",
+        f"# {task.title}",
         "",
         *(f"`{command}`  " for command in commands),
         "",

@@ -71,7 +71,7 @@ def report(suite, folder):
 def heading(suite, found):
     """What the report is of, how to read it and where it was measured."""
     return [
-        f"# Results of the suite `{suite}`",
+        f"# Results of the suite {suite}",
         "",
         f"`python -m benchmarks.run --suite {suite}`, then "
         f"`python -m benchmarks.report --suite {suite}`.",
