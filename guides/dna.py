@@ -2,7 +2,7 @@
 Title: Which bacterium is this? Memories over DNA
 Author: The keras_titans authors
 Date created: 2026/11/26
-Last modified: 2026/11/26
+Last modified: 2026/11/27
 Description: Tell the species that a piece of DNA is from, beside a classifier
     that only counts.
 Accelerator: None
