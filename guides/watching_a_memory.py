@@ -139,7 +139,9 @@ for i, tag in enumerate(("surprise", "memory_norm", "learning_rate")):
             label=f"{name}, {tag.replace('_', ' ')}",
         )
 above.set(xlabel="step", ylabel="of where it began")
-above.legend(frameon=False, fontsize=8, ncols=3)
+above.legend(
+    frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5)
+)
 above.spines[["top", "right"]].set_visible(False)
 
 """
