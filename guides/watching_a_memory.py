@@ -112,7 +112,8 @@ Each memory has its curves under *Scalars*, how they are spread over the
 sample's tokens under *Histograms* (`surprise_of_tokens` and so on), and two
 pictures under *Images*: the sample with each token's surprise, and what is
 recalled at each of its tokens. *Time series* has them all together. This is the
-lower memory of this model, with TensorBoard's smoothing, data tables and clipping of outliers off:
+lower memory of this model, with TensorBoard's smoothing and data tables off,
+and no outliers left out:
 
 ![The lower memory in TensorBoard](watching_a_memory_tensorboard.png)
 
