@@ -2,7 +2,7 @@
 Title: Long documents, and memories that are kept between sessions
 Author: The keras_titans authors
 Date created: 2026/11/26
-Last modified: 2026/11/26
+Last modified: 2026/11/27
 Description: Tell a language model something, let it read on for thousands of
     tokens, save its memory, and ask in another process.
 Accelerator: None
