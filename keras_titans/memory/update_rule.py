@@ -69,7 +69,7 @@ class UpdateRule:
             paper's is.
         initial_learning_rate: Where the learning rate starts, as a fraction
             of `max_learning_rate`. From 0.1, a memory learns sooner which
-            few tokens are worth writing, and predicts plain text less well.
+            few tokens are worth writing.
         initial_momentum: Where momentum starts, as a fraction of
             `max_momentum`.
         initial_forgetting: Where forgetting starts, in (0, 1). At `1e-5`
