@@ -281,10 +281,8 @@ print(f"{name}, saved and loaded: differs by {abs(apart).max():.1e}")
   in the error and a network whose last map is its output.
 - What one knows of a task may go into the network: with the one that expects
   waves, fewer places have to be told.
-- In chunks Huber's loss errs a tenth as much as the squared error, which
-  follows the outliers there. The default anchor with the squared error is
-  better still, and the leaky rule is no help: defaults are hard to beat on a
-  task like this one.
+- In chunks Huber's loss errs a tenth as much as the squared error. The default
+  anchor with the squared error is better still, and the leaky rule is no help.
 - This is one seed of one task. Try a change on several before you believe in
   it.
 """

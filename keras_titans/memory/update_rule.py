@@ -75,8 +75,8 @@ class UpdateRule:
         initial_forgetting: Where forgetting starts, in (0, 1). At `1e-5`
             half of what was written is left after 70,000 tokens.
         gate_scale: How steep the gates are: a gate's logit is `gate_scale * x
-            W + b`, and `W` starts so much smaller. What is to be kept for
-            long needs gates that learn quickly to close for all else.
+            W + b`, and `W` starts so much smaller: gates that start alike
+            and learn faster.
         hidden_rate: Where the learned rates of the maps below the last one
             start, as multiples of the last one's. Features that move fast
             make unreadable what was written through them.
