@@ -244,13 +244,17 @@ class Experiment:
             sizes["num_slots"] = self.num_slots
         if variant.mixer == "transformer":
             sizes["query_block"] = QUERY_BLOCK
+        options = {**sizes, **variant.options}
+        if variant.mixer in HAS_CHUNKS:
+            # Whole, so that other defaults of the package are another cell.
+            options["update_rule"] = _update_rule(options).get_config()
         configuration = {
             "experiment": self.name,
             "model": model,
             "ablates": variant.ablates,
             "mixer": variant.mixer,
             **common,
-            "mixer_options": {**sizes, **variant.options},
+            "mixer_options": options,
         }
         # Tuples are lists in JSON, and must compare as they do there.
         return json.loads(json.dumps(configuration))
@@ -295,13 +299,19 @@ def build_model(configuration, task):
 
 def _mixer_options(configuration):
     from keras_titans.memory import MLPMemory
-    from keras_titans.memory import UpdateRule
 
     options = {"window_size": configuration["window_size"]}
     if configuration["mixer"] in HAS_CHUNKS:
         options["chunk_size"] = configuration["chunk_size"]
     options |= configuration["mixer_options"]
-    for name, made in (("update_rule", UpdateRule), ("network", MLPMemory)):
-        if name in options:
-            options[name] = made(**options[name])
+    if "update_rule" in options:
+        options["update_rule"] = _update_rule(options)
+    if "network" in options:
+        options["network"] = MLPMemory(**options["network"])
     return options
+
+
+def _update_rule(options):
+    from keras_titans.memory import UpdateRule
+
+    return UpdateRule(**options.get("update_rule", {}))

@@ -9,6 +9,7 @@ from benchmarks import experiment
 from benchmarks.experiment import Experiment
 from benchmarks.experiment import build_model
 from benchmarks.experiment import build_task
+from keras_titans.memory import UpdateRule
 
 RECALL = {
     "name": "recall",
@@ -63,6 +64,14 @@ def test_parts_of_a_memory_are_made_of_plain_options(name):
     else:
         assert memory.anchor == "chunk" and not memory.network.unit_norm
         assert not rule.normalize_learning_rate
+
+
+def test_a_cell_has_the_packages_defaults_in_it():
+    # So that a line of other defaults is not taken for a result of today's.
+    name = "LMM, from a tenth"
+    of = Experiment(**{**RECALL, "models": (name,)}).configuration(name)
+    expected = UpdateRule(initial_learning_rate=0.1).get_config()
+    assert of["mixer_options"]["update_rule"] == expected
 
 
 def test_a_forecast_is_made_at_the_last_step():
