@@ -35,6 +35,20 @@ def check_fraction(name, value):
         )
 
 
+def check_fractions(name, value):
+    """A fraction, or a pair of them: of the first head and of the last."""
+    if isinstance(value, (tuple, list)):
+        if len(value) != 2:
+            raise ValueError(
+                f"Argument `{name}` must be a number, or a pair for the first "
+                f"head and the last. Received: {name}={value}."
+            )
+        for one in value:
+            check_fraction(name, one)
+    else:
+        check_fraction(name, value)
+
+
 def check_threshold(name, value):
     if not 0.0 <= value < 1.0:
         raise ValueError(

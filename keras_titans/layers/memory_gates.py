@@ -1,6 +1,7 @@
 """The gates of a memory's update rule, one scalar a token and head."""
 
 import keras
+import numpy as np
 from keras import initializers
 from keras import ops
 
@@ -41,7 +42,9 @@ class MemoryGates(keras.layers.Layer):
                     "fan_avg",
                     "uniform",
                 ),
-                bias_initializer=initializers.Constant(start),
+                bias_initializer=initializers.Constant(
+                    _by_head(start, self.num_heads)
+                ),
                 dtype=self.dtype_policy,
                 name=name,
             )
@@ -61,3 +64,10 @@ class MemoryGates(keras.layers.Layer):
                 (rows, tokens, self.num_heads), theta, self.compute_dtype
             )
         return theta, log_momentum, log_retention
+
+
+def _by_head(start, num_heads):
+    """A number, or from the pair a number for each head, in equal steps."""
+    if isinstance(start, list):
+        return np.linspace(*start, num_heads).tolist()
+    return start

@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_titans.validation import check_at_most_one
 from keras_titans.validation import check_choice
-from keras_titans.validation import check_fraction
+from keras_titans.validation import check_fractions
 from keras_titans.validation import check_positive
 from keras_titans.validation import check_threshold
 
@@ -69,18 +69,23 @@ class UpdateRule:
             paper's is.
         initial_learning_rate: Where the learning rate starts, as a fraction
             of `max_learning_rate`. From 0.1, a memory learns sooner which
-            few tokens are worth writing.
+            few tokens are worth writing. This and the next two: a number, or
+            a pair for the first head and the last, with the logits of those
+            between in equal steps; a single head has the first's.
         initial_momentum: Where momentum starts, as a fraction of
             `max_momentum`.
         initial_forgetting: Where forgetting starts, in (0, 1). At `1e-5`
-            half of what was written is left after 70,000 tokens.
+            half of what was written is left after 70,000 tokens, at `1e-2`
+            after 70. It is learned slowly, so heads start apart: the first
+            ones keep, the last ones are soon what they were at the start.
         gate_scale: How steep the gates are: a gate's logit is `gate_scale * x
             W + b`, and `W` starts so much smaller: gates that start alike
             and learn faster.
         hidden_rate: Where the learned rates of the maps below the last one
             start, as multiples of the last one's. Features that move fast
             make unreadable what was written through them.
-        forget_to: `"zero"`, or `"initial"`: what forgetting decays towards.
+        forget_to: What forgetting decays towards: `"initial"`, the learned
+            memory that a sequence starts with, or `"zero"`, as in the paper.
         forget_first: Measure the surprise after the token's forgetting, as
             the gated delta rule does, and not before, as Titans do. Needs
             `anchor="token"`.
@@ -115,10 +120,10 @@ class UpdateRule:
         max_momentum=0.5,
         initial_learning_rate=0.5,
         initial_momentum=0.5,
-        initial_forgetting=1e-5,
+        initial_forgetting=(1e-5, 1e-2),
         gate_scale=5.0,
         hidden_rate=0.1,
-        forget_to="zero",
+        forget_to="initial",
         forget_first=False,
         read_first=False,
         max_surprise=None,
@@ -126,9 +131,9 @@ class UpdateRule:
         check_positive("max_learning_rate", max_learning_rate)
         check_threshold("write_threshold", write_threshold)
         check_at_most_one("max_momentum", max_momentum)
-        check_fraction("initial_learning_rate", initial_learning_rate)
-        check_fraction("initial_momentum", initial_momentum)
-        check_fraction("initial_forgetting", initial_forgetting)
+        check_fractions("initial_learning_rate", initial_learning_rate)
+        check_fractions("initial_momentum", initial_momentum)
+        check_fractions("initial_forgetting", initial_forgetting)
         check_positive("gate_scale", gate_scale)
         check_positive("hidden_rate", hidden_rate)
         check_choice("forget_to", forget_to, ("zero", "initial"))
@@ -141,9 +146,9 @@ class UpdateRule:
         self.max_learning_rate = max_learning_rate
         self.write_threshold = write_threshold
         self.max_momentum = max_momentum
-        self.initial_learning_rate = initial_learning_rate
-        self.initial_momentum = initial_momentum
-        self.initial_forgetting = initial_forgetting
+        self.initial_learning_rate = _plain(initial_learning_rate)
+        self.initial_momentum = _plain(initial_momentum)
+        self.initial_forgetting = _plain(initial_forgetting)
         self.gate_scale = gate_scale
         self.hidden_rate = hidden_rate
         self.forget_to = forget_to
@@ -152,18 +157,27 @@ class UpdateRule:
         self.max_surprise = max_surprise
 
     def initial_logits(self):
-        """Where the logit of each gate in use starts, by the gate's name."""
+        """Where the logit of each gate in use starts, by the gate's name.
+
+        A number, or a pair for the first head and the last, with those
+        between in equal steps.
+        """
         starts = {}
         if self.learning_rate:
-            threshold = self.write_threshold
             starts["learning_rate"] = _logit(
-                threshold + (1.0 - threshold) * self.initial_learning_rate
+                self._above_threshold(self.initial_learning_rate)
             )
         if self.momentum:
             starts["momentum"] = _logit(self.initial_momentum)
         if self.forgetting:
             starts["forgetting"] = _logit(self.initial_forgetting)
         return starts
+
+    def _above_threshold(self, opening):
+        """The sigmoid that has such a share of what is above it."""
+        if isinstance(opening, list):
+            return [self._above_threshold(one) for one in opening]
+        return self.write_threshold + (1.0 - self.write_threshold) * opening
 
     def gates(self, logits, slope):
         """The gates from their logits.
@@ -240,5 +254,13 @@ def _opening(above):
     return above + ops.stop_gradient(ops.relu(above) - above)
 
 
+def _plain(start):
+    """As JSON has it, so that a rule read from a file has the same."""
+    return list(start) if isinstance(start, tuple) else start
+
+
 def _logit(p):
+    """Of a number, or of each of a pair."""
+    if isinstance(p, list):
+        return [_logit(one) for one in p]
     return math.log(p / (1.0 - p))

@@ -71,6 +71,7 @@ def reference(name, layer, x):
         "network": lambda x, w: mlp(x, w, silu),
         "anchor": layer.memory.anchor,
         "chunk_size": layer.memory.chunk_size,
+        "forget_to_initial": True,
     }
     options = {} if name == "MAG" else {"residual": layer.residual}
     rows = [

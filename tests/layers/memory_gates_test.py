@@ -28,3 +28,16 @@ def test_steep_gates_start_as_flat_ones_do():
     # Theta: the first. As steep, as far, where the gate is still straight.
     ratio = (steep_moved[0] - steep[0]) / (flat_moved[0] - flat[0])
     np.testing.assert_allclose(ratio, 5.0, rtol=0.2)
+
+
+def test_heads_start_apart_where_a_pair_is_given():
+    def forgetting(num_heads):
+        rule = UpdateRule(initial_forgetting=(1e-4, 1e-2))
+        layer = MemoryGates(num_heads, rule, slope=2.0)
+        layer.build((None, None, 8))
+        logits = keras.ops.convert_to_numpy(layer.maps["forgetting"].bias)
+        return 1 / (1 + np.exp(-logits))
+
+    # Of small rates equal steps of the logit are nearly equal ratios.
+    np.testing.assert_allclose(forgetting(3), [1e-4, 1e-3, 1e-2], rtol=0.01)
+    np.testing.assert_allclose(forgetting(1), [1e-4], rtol=1e-4)

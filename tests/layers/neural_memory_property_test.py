@@ -28,7 +28,7 @@ def memory_layer(**options):
     options = {
         "num_heads": 2,
         "chunk_size": 4,
-        "update_rule": UpdateRule(initial_forgetting=0.1),
+        "update_rule": UpdateRule(initial_forgetting=0.1, forget_to="zero"),
         "dtype": "float64",
         **options,
     }

@@ -30,7 +30,7 @@ def memory_layer(**options):
         "num_heads": HEADS,
         "chunk_size": CHUNK,
         "network": MLPMemory(2, expansion=1.4, activation="tanh"),
-        "update_rule": UpdateRule(initial_forgetting=0.1),
+        "update_rule": UpdateRule(initial_forgetting=0.1, forget_to="zero"),
         "return_state": True,
         "dtype": "float64",
         **options,

@@ -147,6 +147,11 @@ def test_gates_start_where_they_are_told_to():
     start = UpdateRule(initial_learning_rate=0.2, write_threshold=0.5)
     logit = start.initial_logits()["learning_rate"]
     assert above(sigmoid(logit), 0.5) == pytest.approx(0.2)
+    logits = UpdateRule(initial_forgetting=(0.1, 0.9)).initial_logits()
+    assert logits["forgetting"] == pytest.approx([np.log(1 / 9), np.log(9)])
+    apart = UpdateRule(initial_learning_rate=(0.1, 0.2), write_threshold=0.5)
+    logits = np.array(apart.initial_logits()["learning_rate"])
+    assert above(sigmoid(logits), 0.5) == pytest.approx([0.1, 0.2])
     assert set(UpdateRule(momentum=False).initial_logits()) == {
         "learning_rate",
         "forgetting",
@@ -174,17 +179,18 @@ def test_config_round_trip():
         "max_momentum": 0.9,
         "initial_learning_rate": 0.2,
         "initial_momentum": 0.8,
-        "initial_forgetting": 0.02,
+        "initial_forgetting": [0.02, 0.03],
         "gate_scale": 2.0,
         "hidden_rate": 0.3,
-        "forget_to": "initial",
+        "forget_to": "zero",
         "forget_first": True,
         "read_first": True,
         "max_surprise": 3.0,
     }
     rule = UpdateRule(**options)
     assert rule.get_config() == options
-    assert not set(UpdateRule().get_config().items()) & set(options.items())
+    defaults = UpdateRule().get_config()
+    assert not [name for name in options if defaults[name] == options[name]]
     again = keras.saving.deserialize_keras_object(
         keras.saving.serialize_keras_object(rule)
     )
@@ -200,6 +206,8 @@ def test_config_round_trip():
         {"initial_learning_rate": 1.0},
         {"initial_momentum": 0.0},
         {"initial_forgetting": -0.1},
+        {"initial_forgetting": (0.1, 0.2, 0.3)},
+        {"initial_forgetting": (0.1, 1.0)},
         {"hidden_rate": 0.0},
         {"forget_to": "start"},
         {"max_surprise": 0.0},
