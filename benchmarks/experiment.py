@@ -74,6 +74,8 @@ PAPERS_FORM = {
     "network": {"depth": 2, "activation": "gelu", "unit_norm": False},
     "update_rule": {
         "gate_scale": 1.0,
+        "initial_forgetting": 0.001,
+        "forget_to": "zero",
         "normalize_learning_rate": False,
         "max_learning_rate": 0.1,
         "max_momentum": 1.0,
@@ -89,9 +91,14 @@ ABLATIONS = {
         ("LMM, no momentum", "LMM", {"update_rule": {"momentum": False}}),
         ("LMM, no forgetting", "LMM", {"update_rule": {"forgetting": False}}),
         (
-            "LMM, forgetting from 0.001",
+            "LMM, heads forget alike",
             "LMM",
-            {"update_rule": {"initial_forgetting": 0.001}},
+            {"update_rule": {"initial_forgetting": 1e-5}},
+        ),
+        (
+            "LMM, forgets to zero",
+            "LMM",
+            {"update_rule": {"forget_to": "zero"}},
         ),
         (
             "LMM, gates of scale 1",
@@ -99,16 +106,11 @@ ABLATIONS = {
             {"update_rule": {"gate_scale": 1.0}},
         ),
         (
-            "LMM, from a tenth",
-            "LMM",
-            {"update_rule": {"initial_learning_rate": 0.1}},
-        ),
-        (
-            "LMM, from a tenth, threshold",
+            "LMM, sparse",
             "LMM",
             {
                 "update_rule": {
-                    "initial_learning_rate": 0.1,
+                    "initial_learning_rate": [0.1, 0.5],
                     "write_threshold": 0.1,
                 }
             },

@@ -11,9 +11,10 @@ from benchmarks.experiment import Experiment
 
 EVERY = (*TITANS, "slots", *BASELINES)
 FEW = ("MAG", "LMM", "transformer", "window", "mamba-2")
+LANGUAGE = ("MAG", "LMM", "transformer", "mamba-2")
 ABLATED = (*TITANS, *ABLATIONS)
 # Found on one seed of "needle, number": see the ablations of needles.
-SPARSE = "LMM, from a tenth, threshold"
+SPARSE = "LMM, sparse"
 
 # --- quick: tiny, few steps ---------------------------------------------------
 
@@ -36,7 +37,7 @@ QUICK = (
         "modelling",
         {},
         length=64,
-        models=("MAG", "LMM", "transformer", "mamba-2"),
+        models=LANGUAGE,
         steps=100,
         learning_rate=5e-3,
         same_tokens=True,
@@ -66,6 +67,7 @@ SMALL = {
 }
 SMALL_TEXT = {
     **SMALL,
+    "models": LANGUAGE,
     "length": 256,
     "batch_size": 16,
     "cases": 20,
@@ -83,7 +85,7 @@ SMALL_RECALL = {
 FEW_BYTE_PAIRS = {"tokenizer": {"byte_pairs": 1024}}
 NEEDLE = {
     **SMALL,
-    "models": (*FEW, SPARSE),
+    "models": (SPARSE, "transformer", "window", "mamba-2"),
     "parameters": 200_000,
     "length": 384,
     "batch_size": 16,
@@ -109,8 +111,8 @@ STANDARD = (
         **{**SMALL_RECALL, "models": EVERY},
     ),
     *(
-        Experiment(f"needle, {name}", "needle", options, **NEEDLE)
-        for name, options in NEEDLES.items()
+        Experiment(f"needle, {name}", "needle", NEEDLES[name], **NEEDLE)
+        for name in ("passkey", "number", "uuid")
     ),
     Experiment(
         "addresses",
@@ -118,7 +120,7 @@ STANDARD = (
         {},
         steps=400,
         seeds=(0, 1, 2),
-        **{**SMALL_TEXT, "models": (*TITANS, "transformer", "mamba-2")},
+        **SMALL_TEXT,
     ),
     Experiment(
         "novels", "modelling", {"prose": "novels"}, steps=400, **SMALL_TEXT
@@ -130,7 +132,7 @@ STANDARD = (
             {"num_facts": facts, **STORIES},
             length=384,
             steps=600,
-            **{**SMALL, "batch_size": 16, "cases": 80},
+            **{**SMALL, "models": LANGUAGE, "cases": 80},
         )
         for facts in (1, 2, 3)
     ),
@@ -177,13 +179,7 @@ STANDARD = (
         times=(1, 4, 16),
         **{
             **NEEDLE,
-            "models": (
-                "LMM",
-                "LMM, forgetting from 0.001",
-                "LMM, gates of scale 1",
-                "LMM, from a tenth",
-                SPARSE,
-            ),
+            "models": ("LMM", "LMM, heads forget alike", SPARSE),
         },
     ),
     Experiment(

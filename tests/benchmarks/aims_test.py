@@ -59,7 +59,7 @@ def test_needle_is_reached_by_one_variant_on_all_levels():
 
 
 def test_a_variant_of_a_titan_may_reach_it():
-    variant = "LMM, from a tenth, threshold"
+    variant = "LMM, sparse"
     aim = aims(groups(needle(SHARES | {variant: (0.99, 0.99, 0.99)})))[0]
     assert aim.verdict == REACHED and aim.why.startswith(f"{variant} 99.0 %")
 

@@ -68,9 +68,9 @@ def test_parts_of_a_memory_are_made_of_plain_options(name):
 
 def test_a_cell_has_the_packages_defaults_in_it():
     # So that a line of other defaults is not taken for a result of today's.
-    name = "LMM, from a tenth"
+    name = "LMM, forgets to zero"
     of = Experiment(**{**RECALL, "models": (name,)}).configuration(name)
-    expected = UpdateRule(initial_learning_rate=0.1).get_config()
+    expected = UpdateRule(forget_to="zero").get_config()
     assert of["mixer_options"]["update_rule"] == expected
 
 
