@@ -33,10 +33,11 @@ class NeuralMemory(ProjectedMemory):
 
         surprise    g_t = grad_W |M(k_t; W') - v_t|^2
         momentum    S_t = eta_t S_{t-1} - theta_t g_t
-        memory      W_t = (1 - alpha_t) W_{t-1} + S_t
+        memory      W_t = (1 - alpha_t) W_{t-1} + alpha_t W_0 + S_t
         read        y_t = M(q_t; W_t)
 
-    `W'` is the anchor. With `anchor="chunk"` it is the memory at the start of
+    `W_0` is the learned initial memory; the paper's equation has no
+    `alpha_t W_0` (`UpdateRule(forget_to="zero")`). `W'` is the anchor. With `anchor="chunk"` it is the memory at the start of
     the token's chunk, as in the paper (section 3.2). With `anchor="token"` it
     is the memory just before the token: exactly so for a memory of depth 1
     and for the last map of a deeper one, whose lower maps stay at the chunk's

@@ -19,9 +19,10 @@ class UpdateRule:
     For every token `t` and every head, with the surprise `g_t`:
 
         S_t = eta_t * S_{t-1} - theta_t * g_t
-        W_t = (1 - alpha_t) * W_{t-1} + S_t
+        W_t = (1 - alpha_t) * W_{t-1} + alpha_t * W_0 + S_t
 
-    The learning rate (theta), momentum (eta) and forgetting (alpha) are
+    What is forgotten makes room for the learned initial memory, `W_0`; with
+    `forget_to="zero"`, as in the paper, for nothing. The learning rate (theta), momentum (eta) and forgetting (alpha) are
     sigmoids of the token, times their largest values. Switched off, a
     learning rate is constant, and momentum and forgetting are 0.
 
