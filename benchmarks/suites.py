@@ -13,7 +13,7 @@ EVERY = (*TITANS, "slots", *BASELINES)
 FEW = ("MAG", "LMM", "transformer", "window", "mamba-2")
 LANGUAGE = ("MAG", "LMM", "transformer", "mamba-2")
 ABLATED = (*TITANS, *ABLATIONS)
-# Found on one seed of "needle, number": see the ablations of needles.
+# Found on one seed of "needle, number".
 SPARSE = "LMM, sparse"
 
 # --- quick: tiny, few steps ---------------------------------------------------
@@ -85,7 +85,7 @@ SMALL_RECALL = {
 FEW_BYTE_PAIRS = {"tokenizer": {"byte_pairs": 1024}}
 NEEDLE = {
     **SMALL,
-    "models": (SPARSE, "transformer", "window", "mamba-2"),
+    "models": ("LMM", SPARSE, "transformer", "window", "mamba-2"),
     "parameters": 200_000,
     "length": 384,
     "batch_size": 16,
@@ -171,16 +171,6 @@ STANDARD = (
         {"pairs": 8},
         times=(1, 4, 16),
         **{**SMALL_RECALL, "models": ABLATED, "parameters": 250_000},
-    ),
-    Experiment(
-        "needle, ablations",
-        "needle",
-        NUMBER,
-        times=(1, 4, 16),
-        **{
-            **NEEDLE,
-            "models": ("LMM", "LMM, heads forget alike", SPARSE),
-        },
     ),
     Experiment(
         "addresses, ablations",
