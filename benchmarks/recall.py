@@ -74,6 +74,7 @@ def paper(max_learning_rate, **kwargs):
             max_learning_rate=max_learning_rate,
             max_momentum=1.0,
             initial_forgetting=0.001,
+            forget_to="zero",
             gate_scale=1.0,
             hidden_rate=1.0,
         ),
