@@ -37,12 +37,13 @@ class NeuralMemory(ProjectedMemory):
         read        y_t = M(q_t; W_t)
 
     `W_0` is the learned initial memory; the paper's equation has no
-    `alpha_t W_0` (`UpdateRule(forget_to="zero")`). `W'` is the anchor. With `anchor="chunk"` it is the memory at the start of
-    the token's chunk, as in the paper (section 3.2). With `anchor="token"` it
-    is the memory just before the token: exactly so for a memory of depth 1
-    and for the last map of a deeper one, whose lower maps stay at the chunk's
-    start. The first diverges where keys of one chunk resemble each other, the
-    second does not. Either is computed a chunk at a time, in matrix products.
+    `alpha_t W_0` (`UpdateRule(forget_to="zero")`). `W'` is the anchor. With
+    `anchor="chunk"` it is the memory at the start of the token's chunk, as in
+    the paper (section 3.2). With `anchor="token"` it is the memory just before
+    the token: exactly so for a memory of depth 1 and for the last map of a
+    deeper one, whose lower maps stay at the chunk's start. The first diverges
+    where keys of one chunk resemble each other, the second does not. Either is
+    computed a chunk at a time, in matrix products.
 
     Each call starts from the learned initial memory, unless a state is
     passed or the layer is stateful. A state that is returned may be

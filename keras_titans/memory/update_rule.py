@@ -22,7 +22,9 @@ class UpdateRule:
         W_t = (1 - alpha_t) * W_{t-1} + alpha_t * W_0 + S_t
 
     What is forgotten makes room for the learned initial memory, `W_0`; with
-    `forget_to="zero"`, as in the paper, for nothing. The learning rate (theta), momentum (eta) and forgetting (alpha) are
+    `forget_to="zero"`, as in the paper, for nothing.
+
+    The learning rate (theta), momentum (eta) and forgetting (alpha) are
     sigmoids of the token, times their largest values. Switched off, a
     learning rate is constant, and momentum and forgetting are 0.
 
