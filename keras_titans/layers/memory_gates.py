@@ -68,6 +68,7 @@ class MemoryGates(keras.layers.Layer):
 
 def _by_head(start, num_heads):
     """A number, or from the pair a number for each head, in equal steps."""
-    if isinstance(start, list):
-        return np.linspace(*start, num_heads).tolist()
+    if isinstance(start, (list, tuple)):
+        first, last = start
+        return np.linspace(first, last, num_heads).tolist()
     return start

@@ -165,22 +165,18 @@ class UpdateRule:
         A number, or a pair for the first head and the last, with those
         between in equal steps.
         """
+        open_by = lambda share: (
+            self.write_threshold + (1.0 - self.write_threshold) * share
+        )
         starts = {}
         if self.learning_rate:
-            starts["learning_rate"] = _logit(
-                self._above_threshold(self.initial_learning_rate)
-            )
+            sigmoid = _of_each(open_by, self.initial_learning_rate)
+            starts["learning_rate"] = _of_each(_logit, sigmoid)
         if self.momentum:
-            starts["momentum"] = _logit(self.initial_momentum)
+            starts["momentum"] = _of_each(_logit, self.initial_momentum)
         if self.forgetting:
-            starts["forgetting"] = _logit(self.initial_forgetting)
+            starts["forgetting"] = _of_each(_logit, self.initial_forgetting)
         return starts
-
-    def _above_threshold(self, opening):
-        """The sigmoid that has such a share of what is above it."""
-        if isinstance(opening, list):
-            return [self._above_threshold(one) for one in opening]
-        return self.write_threshold + (1.0 - self.write_threshold) * opening
 
     def gates(self, logits, slope):
         """The gates from their logits.
@@ -262,8 +258,12 @@ def _plain(start):
     return list(start) if isinstance(start, tuple) else start
 
 
+def _of_each(function, start):
+    """Of a number, or of both of a pair."""
+    if isinstance(start, list):
+        return [function(one) for one in start]
+    return function(start)
+
+
 def _logit(p):
-    """Of a number, or of each of a pair."""
-    if isinstance(p, list):
-        return [_logit(one) for one in p]
     return math.log(p / (1.0 - p))
