@@ -281,7 +281,7 @@ print(f"{name}, saved and loaded: differs by {abs(apart).max():.1e}")
   in the error and a network whose last map is its output.
 - What one knows of a task may go into the network: with the one that expects
   waves, fewer places have to be told.
-- In chunks Huber's loss errs a tenth as much as the squared error. The default
+- In chunks Huber's loss errs a third as much as the squared error. The default
   anchor with the squared error is better still, and the leaky rule is no help.
 - This is one seed of one task. Try a change on several before you believe in
   it.

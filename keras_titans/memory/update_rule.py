@@ -106,7 +106,7 @@ class UpdateRule:
         head_dim=8,
         memory_depth=1,
         update_rule=keras_titans.memory.UpdateRule(
-            momentum=False, forget_first=True
+            momentum=False, forget_first=True, forget_to="zero"
         ),
     )
     ```

@@ -296,7 +296,7 @@ def test_token_anchor_of_a_matrix_does_not_depend_on_the_chunk_size():
 
 def test_forget_first_is_the_gated_delta_rule():
     """`W = (1 - a) W (I - b k k^T) + b k v^T`, with `b = 2 theta`."""
-    rule = UpdateRule(momentum=False, forget_first=True)
+    rule = UpdateRule(momentum=False, forget_first=True, forget_to="zero")
     case = Case("mlp1", rule, "token", chunk_size=5, tokens=12, seed=5)
     reads = case.run_fast()[0]
     row, head = 1, 1
