@@ -37,6 +37,7 @@ from tensorboard.backend.event_processing.event_accumulator import (
 from keras_titans.callbacks import MemoryMonitor
 from keras_titans.layers import MemoryBlock
 from keras_titans.layers import NeuralMemory
+from keras_titans.memory import UpdateRule
 
 SMALL = "GUIDE_SMALL" in os.environ  # a quick look that learns nothing
 keras.utils.set_random_seed(0)
@@ -45,7 +46,8 @@ keras.utils.set_random_seed(0)
 ## Something to watch
 
 A language model of bytes, on presidents' addresses: two blocks, each with a
-memory, and no attention.
+memory, and no attention. The memories forget as the paper's do, to nothing, and
+very slowly at first: what is in them is what was read.
 """
 
 LENGTH, BATCH = (32, 4) if SMALL else (256, 16)
@@ -57,8 +59,9 @@ x, y = (part.reshape(-1, LENGTH) for part in (ids[:-1], ids[1:]))
 
 tokens = keras.Input((None,), dtype="int32")
 h = layers.Embedding(256, 64)(tokens)
+rule = UpdateRule(initial_forgetting=1e-5, forget_to="zero")
 for name in ("lower", "upper"):
-    memory = NeuralMemory(num_heads=2, chunk_size=16)
+    memory = NeuralMemory(num_heads=2, chunk_size=16, update_rule=rule)
     h = MemoryBlock(memory, intermediate_dim=128, name=name)(h)
 model = keras.Model(tokens, layers.Dense(256)(layers.RMSNormalization()(h)))
 model.compile(
