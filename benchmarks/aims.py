@@ -139,8 +139,14 @@ def perplexity(found):
         name: [_ahead(group, baseline) for baseline in baselines]
         for name, group in models.items()
     }
-    best = max(checked, key=lambda name: sum(map(sum, checked[name])))
     lengths = baselines[0].lengths
+    best = max(
+        checked,
+        key=lambda name: (
+            sum(map(sum, checked[name])),
+            -mean(models[name], "perplexity", lengths[-1]),
+        ),
+    )
     parts = []
     for baseline, (below, grows) in zip(baselines, checked[best]):
         at = [_gap(models[best], baseline, end) for end in _ends(baseline)]
