@@ -127,6 +127,12 @@ def test_perplexity_is_reached():
     assert "+0.100 to +0.200 bits per byte" in aim.why
 
 
+def test_of_titans_that_miss_alike_the_nearest_is_named():
+    nearer = {"MAG": (9.0, 9.0, 2.0, 2.0), "LMM": (9.0, 8.5, 2.0, 2.0)}
+    aim = aims(groups(modelling(BITS | nearer)))[1]
+    assert aim.verdict == MISSED and aim.why.startswith("LMM ")
+
+
 @pytest.mark.parametrize(
     "change",
     [
