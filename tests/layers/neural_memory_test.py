@@ -111,7 +111,7 @@ HOLES = np.random.default_rng(1).random((ROWS, TOKENS)) > 0.4
                 )
             },
             reference.mlp,
-            {"read_first": True},
+            {"read_first": True, "forget_to_initial": True},
         ),
     ],
     ids=["token", "chunk", "default-mlp", "matrix", "paper", "constant-rate"],
