@@ -91,9 +91,9 @@ ABLATIONS = {
         ("LMM, no momentum", "LMM", {"update_rule": {"momentum": False}}),
         ("LMM, no forgetting", "LMM", {"update_rule": {"forgetting": False}}),
         (
-            "LMM, heads forget alike",
+            "LMM, heads forget apart",
             "LMM",
-            {"update_rule": {"initial_forgetting": 1e-5}},
+            {"update_rule": {"initial_forgetting": [1e-5, 1e-2]}},
         ),
         (
             "LMM, forgets to zero",
@@ -111,6 +111,7 @@ ABLATIONS = {
             {
                 "update_rule": {
                     "initial_learning_rate": [0.1, 0.5],
+                    "initial_forgetting": [1e-5, 1e-2],
                     "write_threshold": 0.1,
                 }
             },

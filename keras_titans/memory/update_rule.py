@@ -79,8 +79,7 @@ class UpdateRule:
             `max_momentum`.
         initial_forgetting: Where forgetting starts, in (0, 1). At `1e-5`
             half of what was written is left after 70,000 tokens, at `1e-2`
-            after 70. It is learned slowly, so heads start apart: the first
-            ones keep, the last ones are soon what they were at the start.
+            after 70.
         gate_scale: How steep the gates are: a gate's logit is `gate_scale * x
             W + b`, and `W` starts so much smaller: gates that start alike
             and learn faster.
@@ -123,7 +122,7 @@ class UpdateRule:
         max_momentum=0.5,
         initial_learning_rate=0.5,
         initial_momentum=0.5,
-        initial_forgetting=(1e-5, 1e-2),
+        initial_forgetting=1e-5,
         gate_scale=5.0,
         hidden_rate=0.1,
         forget_to="initial",
