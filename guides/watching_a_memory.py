@@ -59,7 +59,7 @@ x, y = (part.reshape(-1, LENGTH) for part in (ids[:-1], ids[1:]))
 
 tokens = keras.Input((None,), dtype="int32")
 h = layers.Embedding(256, 64)(tokens)
-rule = UpdateRule(initial_forgetting=1e-5, forget_to="zero")
+rule = UpdateRule(forget_to="zero")
 for name in ("lower", "upper"):
     memory = NeuralMemory(num_heads=2, chunk_size=16, update_rule=rule)
     h = MemoryBlock(memory, intermediate_dim=128, name=name)(h)
