@@ -45,12 +45,14 @@ class Variant(NamedTuple):
 
     `options` are the mixer's; `window_size` and `chunk_size` among them
     replace the experiment's. `ablates` names the model that this one is
-    compared with in the table of ablations.
+    compared with in the table of ablations. `head_expansion` is the width of
+    all of a memory's heads together, in multiples of the model's.
     """
 
     mixer: str
     options: dict = {}
     ablates: str | None = None
+    head_expansion: int | None = None
 
 
 # The model of every table, and of every plot, by name.
@@ -82,6 +84,13 @@ PAPERS_FORM = {
         "hidden_rate": 1.0,
     },
 }
+SPARSE = {
+    "update_rule": {
+        "initial_learning_rate": [0.1, 0.5],
+        "initial_forgetting": [1e-5, 1e-2],
+        "write_threshold": 0.1,
+    }
+}
 # The paper's ablations, then those of what the paper leaves open.
 ABLATIONS = {
     name: Variant(base, options, base)
@@ -105,17 +114,7 @@ ABLATIONS = {
             "LMM",
             {"update_rule": {"gate_scale": 1.0}},
         ),
-        (
-            "LMM, sparse",
-            "LMM",
-            {
-                "update_rule": {
-                    "initial_learning_rate": [0.1, 0.5],
-                    "initial_forgetting": [1e-5, 1e-2],
-                    "write_threshold": 0.1,
-                }
-            },
-        ),
+        ("LMM, sparse", "LMM", SPARSE),
         ("LMM, depth 3", "LMM", {"memory_depth": 3}),
         ("LMM, depth 4", "LMM", {"memory_depth": 4}),
         ("LMM, chunk anchor", "LMM", {"anchor": "chunk"}),
@@ -128,6 +127,15 @@ ABLATIONS = {
         ("MAG, window of 16", "MAG", {"window_size": 16}),
         ("MAG, window of 64", "MAG", {"window_size": 64}),
     )
+}
+# Twice the model's width in keys and in values, as Mamba-2 and gated delta are
+# recommended to have. A deeper network of that width would not leave room.
+MATRIX = {"memory_depth": 1}
+ABLATIONS |= {
+    "LMM, wide matrix": Variant("LMM", MATRIX, "LMM", head_expansion=2),
+    "LMM, wide and sparse": Variant(
+        "LMM", MATRIX | SPARSE, "LMM", head_expansion=2
+    ),
 }
 # The bank of slots stands where the neural memory does.
 ABLATIONS["slots for LMM's memory"] = Variant("slots", ablates="LMM")
@@ -245,6 +253,9 @@ class Experiment:
         sizes = {}
         if variant.mixer == "slots":
             sizes["num_slots"] = self.num_slots
+        if variant.head_expansion:
+            inner = variant.head_expansion * self.hidden_dim
+            sizes["head_dim"] = inner // self.num_heads
         if variant.mixer == "transformer":
             sizes["query_block"] = QUERY_BLOCK
         options = {**sizes, **variant.options}

@@ -361,7 +361,8 @@ for text in np.split(new_text, range(length, len(new_text), length))[:-1]:
     facts.append(row_facts)
 rows, is_planted, ends = np.stack(rows), np.stack(is_planted), np.stack(ends)
 
-results = {how: stream(rows, how)[0] for how in WAYS}
+streamed = {how: stream(rows, how) for how in WAYS}
+results = {how: columns for how, (columns, _) in streamed.items()}
 
 """
 An answer is right if all its tokens are.
@@ -504,12 +505,13 @@ figure.savefig(out / "quickstart.png", dpi=130)
 """
 ## The memory in a file
 
-The first row is read to its end once more. Then model and memory are files, and
-`quickstart_ask.py`, another process, answers from these files alone.
+What the memory was at the end of the first row goes into a file, and the model
+into another. `quickstart_ask.py`, another process, answers from these files
+alone.
 """
 
-_, states = stream(rows[:1])
-np.savez(out / "memory.npz", *tree.flatten(states))
+_, states = streamed["carried"]
+np.savez(out / "memory.npz", *(state[:1] for state in tree.flatten(states)))
 writing.save(out / "model.keras")
 
 names = [fact["name"] for fact in facts[0][:8]]
