@@ -54,6 +54,14 @@ def test_a_variant_replaces_the_experiments_sizes(monkeypatch):
     assert (mixer.window_size, mixer.memory.chunk_size) == (4, 2)
 
 
+def test_a_variants_heads_are_wide_in_proportion(monkeypatch):
+    variant = experiment.Variant("LMM", {"memory_depth": 1}, head_expansion=3)
+    monkeypatch.setitem(experiment.MODELS, "wide", variant)
+    of = Experiment(**{**RECALL, "models": ("wide",)}).configuration("wide")
+    memory = build_model(of, build_task(of)).get_layer("block_0").mixer
+    assert (memory.head_dim, memory.memory_depth) == (48, 1)  # 3 x 32 / 2
+
+
 @pytest.mark.parametrize("name", ["LMM, paper's form", "LMM, no momentum"])
 def test_parts_of_a_memory_are_made_of_plain_options(name):
     of = Experiment(**{**RECALL, "models": (name,)}).configuration(name)
