@@ -132,7 +132,12 @@ STANDARD = (
             {"num_facts": facts, **STORIES},
             length=384,
             steps=600,
-            **{**SMALL, "models": LANGUAGE, "cases": 80},
+            **{
+                **SMALL,
+                "models": LANGUAGE,
+                "parameters": 200_000,
+                "cases": 80,
+            },
         )
         for facts in (1, 2, 3)
     ),
