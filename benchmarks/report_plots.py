@@ -20,6 +20,7 @@ LOOKS = {
     "MAG": ("#882255", "s"),
     "MAL": ("#117733", "^"),
     "LMM": ("#CC6677", "D"),
+    "LMM, wide and sparse": ("#AA4499", "p"),
     "slots": ("#999933", "P"),
     "transformer": ("#000000", "v"),
     "window": ("#777777", "X"),
@@ -30,15 +31,15 @@ LOOKS = {
 
 
 def look(group):
-    """Colour, marker and line of a model; a variant's are its base's."""
-    name = group.configuration["ablates"] or group.model
-    color, marker = LOOKS[name]
-    solid = name in (*TITANS, "slots")
+    """Colour, marker and line of a model."""
+    color, marker = LOOKS[group.model]
+    solid = MODELS[group.model].mixer in (*TITANS, "slots")
     return {"color": color, "marker": marker, "ls": "-" if solid else "--"}
 
 
 def is_main(group):
-    return group.configuration["ablates"] is None and group.model in MODELS
+    """Whether it is in plots: no ablation is, but the best of them."""
+    return group.model in LOOKS
 
 
 def curve(axis, x, values, label, style):
