@@ -134,6 +134,7 @@ STANDARD = (
             {"num_facts": facts, **STORIES},
             length=384,
             steps=600,
+            seeds=(0, 1, 2),
             **{
                 **SMALL,
                 "models": LANGUAGE,
