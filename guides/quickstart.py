@@ -29,7 +29,7 @@ that is what we want to see here:
 3. We look at its loss over the whole text, and at its surprise.
 4. We save the memory to a file, and another process answers from it.
 
-All of it took five minutes on two CPU cores, training four of them.
+All of it took three to five minutes on two CPU cores, most of them training.
 """
 
 import argparse
