@@ -131,11 +131,11 @@ ABLATIONS = {
 # Twice the model's width in keys and in values, as Mamba-2 and gated delta are
 # recommended to have. A deeper network of that width would not leave room.
 MATRIX = {"memory_depth": 1}
+# The best of the memory's settings, found on "needle, number" and "addresses".
+BEST = "LMM, wide and sparse"
 ABLATIONS |= {
     "LMM, wide matrix": Variant("LMM", MATRIX, "LMM", head_expansion=2),
-    "LMM, wide and sparse": Variant(
-        "LMM", MATRIX | SPARSE, "LMM", head_expansion=2
-    ),
+    BEST: Variant("LMM", MATRIX | SPARSE, "LMM", head_expansion=2),
 }
 # The bank of slots stands where the neural memory does.
 ABLATIONS["slots for LMM's memory"] = Variant("slots", ablates="LMM")

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from benchmarks.experiment import BEST
 from benchmarks.experiment import MODELS
 from benchmarks.experiment import TITANS
 from benchmarks.report_tables import in_order
@@ -20,7 +21,7 @@ LOOKS = {
     "MAG": ("#882255", "s"),
     "MAL": ("#117733", "^"),
     "LMM": ("#CC6677", "D"),
-    "LMM, wide and sparse": ("#AA4499", "p"),
+    BEST: ("#AA4499", "p"),
     "slots": ("#999933", "P"),
     "transformer": ("#000000", "v"),
     "window": ("#777777", "X"),

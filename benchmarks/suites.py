@@ -6,11 +6,10 @@ on two cores, `full` for a GPU.
 
 from benchmarks.experiment import ABLATIONS
 from benchmarks.experiment import BASELINES
+from benchmarks.experiment import BEST
 from benchmarks.experiment import TITANS
 from benchmarks.experiment import Experiment
 
-# The best of the memory's settings, found on "needle, number" and "addresses".
-BEST = "LMM, wide and sparse"
 EVERY = (*TITANS, BEST, "slots", *BASELINES)
 FEW = ("MAG", BEST, "transformer", "window", "mamba-2")
 LANGUAGE = ("MAG", BEST, "transformer", "mamba-2")

@@ -53,13 +53,13 @@ class NeuralMemory(ProjectedMemory):
         num_heads: Number of memories, each with its own share of the width.
         head_dim: Width of each head's queries, keys and values. By default
             the input's width divided by `num_heads`. The wider the keys, the
-            less one write disturbs what others left: below 64, a model gains
-            by wider ones.
+            less one write disturbs what others left: where that share is
+            small, try 64.
         network: What is memorised into, a `keras_titans.memory.MemoryNetwork`.
             By default an `MLPMemory` of `memory_depth` maps.
         memory_depth: Number of dense maps of the default network (L_M). 1 is
             a matrix, the associative memory of linear attention: cheaper,
-            and in models of some 100,000 weights better than 2.
+            and in small models to be tried first.
         chunk_size: Tokens to a chunk. Part of the model's meaning, not only
             of its speed, except for depth 1 with `anchor="token"`.
         anchor: `"token"` or `"chunk"`: see above.

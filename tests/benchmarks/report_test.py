@@ -5,8 +5,8 @@ import json
 import pytest
 
 from benchmarks import report_plots
-from benchmarks import suites
 from benchmarks.experiment import ABLATIONS
+from benchmarks.experiment import BEST
 from benchmarks.experiment import MODELS
 from benchmarks.report import report
 from tests.benchmarks.made_up import experiment
@@ -125,7 +125,7 @@ def test_plots_are_written(text, folder):
 
 
 def test_every_model_has_a_look_of_its_own():
-    main = set(MODELS) - set(ABLATIONS) | {suites.BEST}
+    main = set(MODELS) - set(ABLATIONS) | {BEST}
     assert set(report_plots.LOOKS) == main
     looks = list(report_plots.LOOKS.values())
     for of in zip(*looks):
