@@ -43,6 +43,9 @@ from keras_titans.layers import TitansBlock
 from keras_titans.layers import WindowedAttention
 from keras_titans.memory import MLPMemory
 from keras_titans.memory import UpdateRule
+from keras_titans.visualization.canvas import COLORS
+from keras_titans.visualization.canvas import LINES
+from keras_titans.visualization.canvas import MARKERS
 
 RESULTS = pathlib.Path(__file__).parent / "results"
 WIDTH, KEYS, VALUES = 64, 64, 64
@@ -256,17 +259,28 @@ def at(result, epoch):
 def plot(groups, epochs, path):
     import matplotlib.pyplot as plt
 
-    plt.style.use("tableau-colorblind10")
     figure, axes = plt.subplots(figsize=(8.5, 4.2), layout="constrained")
     steps = 100 * (1 + np.arange(epochs))
-    styles = ["-", "--", ":", "-."]
-    for i, ((mixer, backend), group) in enumerate(groups.items()):
+    # What varies one model has its colour, and a line of its own.
+    lines = {}
+    for (mixer, backend), group in groups.items():
         values = np.array([[at(r, e) for e in range(epochs)] for r in group])
         label = mixer if backend == "jax" else f"{mixer}, {backend}"
+        of_model = lines.setdefault(mixer.partition(",")[0], [])
+        model = list(lines).index(mixer.partition(",")[0])
+        color = COLORS[model]
+        of_model.append(label)
         axes.plot(
-            steps, values.mean(0), styles[i % 4], marker="o", ms=4, label=label
+            steps,
+            values.mean(0),
+            color=color,
+            ls=LINES[len(of_model) - 1],
+            marker=MARKERS[model],
+            ms=4,
+            label=label,
         )
-        axes.fill_between(steps, values.min(0), values.max(0), alpha=0.15)
+        low, high = values.min(0), values.max(0)
+        axes.fill_between(steps, low, high, color=color, alpha=0.13, lw=0)
     axes.set(
         xlabel="training steps",
         ylabel="recall accuracy",

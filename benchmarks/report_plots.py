@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from benchmarks.aims import octave_before
 from benchmarks.experiment import BEST
 from benchmarks.experiment import MODELS
 from benchmarks.experiment import TITANS
@@ -92,8 +93,12 @@ def by_length(found, metric):
         unit(metric),
         f"{of['experiment']}: trained on {of['length']:,} tokens",
     )
+    axis = figure.axes[0]
     if metric == "exact_match":
-        figure.axes[0].set_ylim(-2, 102)
+        axis.set_ylim(-2, 102)
+    else:
+        trained = [group.values(metric, group.lengths[0]) for group in found]
+        cut(axis, [value for values in trained for value in values])
     return figure
 
 
@@ -105,7 +110,7 @@ def by_position(found, metric):
     names = {int(n): None for group in found for n in group.names(split)}
     # The last range of all is a single token of each row.
     places = sorted(name for name in names if name < longest)
-    return lines(
+    figure = lines(
         found,
         places,
         lambda group: [group.values((split, n), longest) for n in places],
@@ -113,6 +118,27 @@ def by_position(found, metric):
         unit(metric),
         f"{found[0].experiment}: rows of {longest:,} tokens",
     )
+    last = octave_before(found[0].configuration["length"])
+    trained = [group.values((split, last), longest) for group in found]
+    cut(figure.axes[0], [value for values in trained for value in values])
+    return figure
+
+
+def cut(axis, trained):
+    """Show losses about as high as those at the training length.
+
+    One that grows far beyond them would leave the others a single line: it
+    goes out of sight.
+
+    Args:
+        trained: The losses at the training length.
+    """
+    low = min((min(line.get_ydata()) for line in axis.lines), default=0)
+    top = max(trained, default=low)
+    margin = 0.08 * (top - low)
+    if margin and top + margin < axis.get_ylim()[1]:
+        axis.set_ylim(low - margin, top + margin)
+        axis.set_ylabel(f"{axis.get_ylabel()} (what is higher is cut off)")
 
 
 def needle_maps(found):
