@@ -133,9 +133,13 @@ ABLATIONS = {
 MATRIX = {"memory_depth": 1}
 # The best of the memory's settings, found on "needle, number" and "addresses".
 BEST = "LMM, wide and sparse"
+# The same, and what it writes in training counts: for what is rare and stays.
+PAYING = "LMM, writes cost"
+COSTLY = {"update_rule": {**SPARSE["update_rule"], "write_cost": 0.3}}
 ABLATIONS |= {
     "LMM, wide matrix": Variant("LMM", MATRIX, "LMM", head_expansion=2),
     BEST: Variant("LMM", MATRIX | SPARSE, "LMM", head_expansion=2),
+    PAYING: Variant("LMM", MATRIX | COSTLY, "LMM", head_expansion=2),
 }
 # The bank of slots stands where the neural memory does.
 ABLATIONS["slots for LMM's memory"] = Variant("slots", ablates="LMM")

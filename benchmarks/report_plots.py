@@ -5,6 +5,7 @@ import numpy as np
 from benchmarks.aims import octave_before
 from benchmarks.experiment import BEST
 from benchmarks.experiment import MODELS
+from benchmarks.experiment import PAYING
 from benchmarks.experiment import TITANS
 from benchmarks.report_tables import in_order
 from benchmarks.report_tables import name_of
@@ -23,6 +24,7 @@ LOOKS = {
     "MAL": ("#117733", "^"),
     "LMM": ("#CC6677", "D"),
     BEST: ("#AA4499", "p"),
+    PAYING: ("#5B2A86", "h"),
     "slots": ("#999933", "P"),
     "transformer": ("#000000", "v"),
     "window": ("#777777", "X"),

@@ -7,6 +7,7 @@ on two cores, `full` for a GPU.
 from benchmarks.experiment import ABLATIONS
 from benchmarks.experiment import BASELINES
 from benchmarks.experiment import BEST
+from benchmarks.experiment import PAYING
 from benchmarks.experiment import TITANS
 from benchmarks.experiment import Experiment
 
@@ -84,7 +85,7 @@ SMALL_RECALL = {
 FEW_BYTE_PAIRS = {"tokenizer": {"byte_pairs": 1024}}
 NEEDLE = {
     **SMALL,
-    "models": ("LMM", BEST, "transformer", "window", "mamba-2"),
+    "models": (PAYING, BEST, "transformer", "window", "mamba-2"),
     "parameters": 200_000,
     "length": 384,
     "batch_size": 16,
@@ -113,7 +114,7 @@ STANDARD = (
             f"needle, {name}", "needle", NEEDLES[name], steps=steps, **NEEDLE
         )
         # A UUID has five times as many digits.
-        for name, steps in (("passkey", 900), ("number", 900), ("uuid", 1800))
+        for name, steps in (("passkey", 900), ("number", 900), ("uuid", 2700))
     ),
     Experiment(
         "addresses",

@@ -57,6 +57,14 @@ def check_threshold(name, value):
         )
 
 
+def check_cost(name, value):
+    if not 0.0 <= value < float("inf"):
+        raise ValueError(
+            f"Argument `{name}` must be a number of at least 0. "
+            f"Received: {name}={value}."
+        )
+
+
 def check_at_most_one(name, value):
     if not 0.0 < value <= 1.0:
         raise ValueError(

@@ -11,6 +11,7 @@ from keras_titans.layers.memory_gates import MemoryGates
 from keras_titans.layers.projected_memory import ProjectedMemory
 from keras_titans.layers.watching import WITH_GATES
 from keras_titans.layers.watching import WITH_READING
+from keras_titans.layers.write_cost import mean_over_tokens
 from keras_titans.memory.memory_network import MemoryNetwork
 from keras_titans.memory.mlp_memory import MLPMemory
 from keras_titans.memory.objective import Objective
@@ -200,6 +201,18 @@ class NeuralMemory(ProjectedMemory):
         momentum = ["momentum"] if rule.momentum else []
         forgetting = ["forgetting"] if rule.forgetting else []
         return ["learning_rate", *momentum, *forgetting]
+
+    @property
+    def write_cost(self):
+        return self.update_rule.write_cost
+
+    def cost_of_writing(self, told, mask):
+        """What the tokens' writes cost, from `"with_gates"`'s surprises."""
+        heads = self.num_heads
+        starts = [heads * (i + 1) for i in range(len(self.gate_names))]
+        gates = [told[..., start : start + heads] for start in starts]
+        opening = self.update_rule.opening(gates, self.objective.slope)
+        return self.write_cost * mean_over_tokens(opening, mask)
 
     def get_initial_state(self, batch_size):
         """The state before anything was read: the learned initial memory.

@@ -38,6 +38,7 @@ class ProjectedMemory(StatefulLayer):
     """
 
     is_memory = True
+    write_cost = 0.0  # of what is written in training
     core: keras.layers.Layer
 
     def __init__(

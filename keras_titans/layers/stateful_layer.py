@@ -5,6 +5,7 @@ enters as `initial_state`, leaves with `return_state=True`, and a layer built
 with `stateful=True` keeps it from call to call until `reset_state()`.
 """
 
+from functools import partial
 from typing import Any
 
 import keras
@@ -12,6 +13,8 @@ from keras import ops
 from keras import tree
 
 from keras_titans.layers.watching import current_watch
+from keras_titans.layers.write_cost import paying
+from keras_titans.layers.write_cost import pays
 from keras_titans.ops import alignment
 from keras_titans.validation import check_mask
 from keras_titans.validation import same_shape
@@ -96,9 +99,8 @@ class StatefulLayer(keras.layers.Layer):
             state = self.starting_state(initial_state)
             if state is None and (return_state or self.stateful):
                 state = self.get_initial_state(ops.shape(x)[0])
-            outputs, surprise, state = self.mixed(
-                x, mask, state, aligned, options
-            )
+            mixed = partial(paying, self) if pays(self, options) else self.mixed
+            outputs, surprise, state = mixed(x, mask, state, aligned, options)
             if state is not None:
                 self.keep_state(state)
         results = [outputs] if surprise is None else [outputs, surprise]

@@ -14,6 +14,7 @@ from keras_titans.layers.stateful_layer import StatefulLayer
 from keras_titans.layers.stateful_layer import mask_of
 from keras_titans.layers.watching import current_watch
 from keras_titans.layers.windowed_attention import WindowedAttention
+from keras_titans.layers.write_cost import pays
 from keras_titans.validation import check_choice
 from keras_titans.validation import check_instance
 from keras_titans.validation import check_positive_integer
@@ -189,13 +190,14 @@ class TitansBlock(keras.layers.Layer):
         return self.mlp_down(self.activation(self.mlp_gate(x)) * self.mlp_up(x))
 
     def _is_apart(self, options):
-        """Whether a call leaves nothing behind, and nobody watches it."""
+        """Whether all that a call leaves behind is its output."""
         mixer = self.mixer
         stateful = mixer.stateful or mixer.returns_state(
             options["return_state"]
         )
         fresh = options["initial_state"] is None and not stateful
-        return fresh and current_watch() is None
+        watched = current_watch() is not None
+        return fresh and not watched and not pays(mixer, options)
 
     def _options(self, update, return_surprise):
         if self.mixer.has_memory:

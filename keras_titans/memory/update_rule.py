@@ -7,9 +7,12 @@ from keras import ops
 
 from keras_titans.validation import check_at_most_one
 from keras_titans.validation import check_choice
+from keras_titans.validation import check_cost
 from keras_titans.validation import check_fractions
 from keras_titans.validation import check_positive
 from keras_titans.validation import check_threshold
+
+SMALLEST_ROOM = 1e-6
 
 
 @keras.saving.register_keras_serializable("keras_titans")
@@ -46,6 +49,11 @@ class UpdateRule:
         beta = max_learning_rate * max(sigmoid(.) - threshold, 0)
                / (1 - threshold)
 
+    And let writing cost something: in training, `write_cost` times the mean
+    of `beta / max_learning_rate` over tokens and heads is added to the loss.
+    A token that helps nothing later is then not written, whereas without it
+    nothing in a short training row tells a gate to close.
+
     That the gates change from token to token asks for more: what was written
     at a small momentum may be carried on by larger ones, past its aim, to be
     corrected by a larger write, and so on for ever. A matrix memory stays
@@ -68,6 +76,9 @@ class UpdateRule:
         write_threshold: In [0, 1): a token whose sigmoid is not above it is
             not written at all. At 0 every token is, a little. The gate's
             gradient goes on below it, so that what is closed may open.
+        write_cost: What the mean write counts in training, in the units of
+            the loss: see above. Needs a learning rate that depends on the
+            token. It makes training slower, as surprises are computed.
         max_momentum: The upper end of the momentum, at most 1, as the
             paper's is.
         initial_learning_rate: Where the learning rate starts, as a fraction
@@ -119,6 +130,7 @@ class UpdateRule:
         normalize_learning_rate=True,
         max_learning_rate=1.0,
         write_threshold=0.0,
+        write_cost=0.0,
         max_momentum=0.5,
         initial_learning_rate=0.5,
         initial_momentum=0.5,
@@ -132,6 +144,7 @@ class UpdateRule:
     ):
         check_positive("max_learning_rate", max_learning_rate)
         check_threshold("write_threshold", write_threshold)
+        check_cost("write_cost", write_cost)
         check_at_most_one("max_momentum", max_momentum)
         check_fractions("initial_learning_rate", initial_learning_rate)
         check_fractions("initial_momentum", initial_momentum)
@@ -141,12 +154,19 @@ class UpdateRule:
         check_choice("forget_to", forget_to, ("zero", "initial"))
         if max_surprise is not None:
             check_positive("max_surprise", max_surprise)
+        if write_cost and not learning_rate:
+            raise ValueError(
+                "Argument `write_cost` must be 0 where the learning rate is "
+                f"constant. Received: write_cost={write_cost}, "
+                f"learning_rate={learning_rate}."
+            )
         self.learning_rate = learning_rate
         self.momentum = momentum
         self.forgetting = forgetting
         self.normalize_learning_rate = normalize_learning_rate
         self.max_learning_rate = max_learning_rate
         self.write_threshold = write_threshold
+        self.write_cost = write_cost
         self.max_momentum = max_momentum
         self.initial_learning_rate = _plain(initial_learning_rate)
         self.initial_momentum = _plain(initial_momentum)
@@ -211,6 +231,28 @@ class UpdateRule:
                 theta = theta * ops.sigmoid(-logits["forgetting"])
         return theta, log_momentum, log_retention
 
+    def opening(self, gates, slope):
+        """How far learning rates are open, `beta / max_learning_rate`.
+
+        Args:
+            gates: Theta, then eta and alpha where they are in use.
+            slope: The objective's.
+
+        Returns:
+            A tensor in [0, 1], shaped as theta.
+        """
+        theta, *others = gates
+        scale = 1.0 / self.max_learning_rate
+        room = 1.0
+        if self.normalize_learning_rate:
+            scale *= slope
+            if self.momentum:
+                room = room * (1.0 - others[0])
+            if self.forgetting and not self.forget_first:
+                room = room * (1.0 - others[-1])
+        # Theta is 0 where nothing of the room is left.
+        return scale * theta / ops.maximum(room, SMALLEST_ROOM)
+
     def bound(self, deltas, norms):
         """The gradients of tokens whose surprise is too large, scaled down."""
         if self.max_surprise is None:
@@ -226,6 +268,7 @@ class UpdateRule:
             "normalize_learning_rate": self.normalize_learning_rate,
             "max_learning_rate": self.max_learning_rate,
             "write_threshold": self.write_threshold,
+            "write_cost": self.write_cost,
             "max_momentum": self.max_momentum,
             "initial_learning_rate": self.initial_learning_rate,
             "initial_momentum": self.initial_momentum,

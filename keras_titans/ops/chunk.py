@@ -144,7 +144,7 @@ def _anchor(carry, chunk):
 
 def _before_write(chunk, recipe):
     """The coefficients one token earlier, where anything needs them."""
-    if recipe.rule.forget_first:
+    if recipe.rule.forget_first and recipe.rule.forgetting:
         return before(chunk.decay, chunk.log_retention)
     if recipe.anchor == "token" or recipe.rule.read_first:
         return before(chunk.decay)

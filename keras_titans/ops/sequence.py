@@ -92,7 +92,7 @@ def memorize(
     if log_retention is not None:
         log_retention = log_retention * mask
     decay = chunk_decay(theta, log_momentum, log_retention, mask)
-    forget_first = recipe.rule.forget_first and log_retention is not None
+    forget_first = recipe.rule.forget_first and recipe.rule.forgetting
     chunks = Chunk(
         query=query,
         key=key,

@@ -220,6 +220,7 @@ OPTIONS = [
     {"forget_first": True, "read_first": True, "momentum": False},
     {"forget_to": "initial", "forget_first": True},
     {"forgetting": False, "momentum": False},
+    {"forgetting": False, "momentum": False, "forget_first": True},
     {"max_surprise": 0.7},
 ]
 
