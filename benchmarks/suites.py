@@ -137,7 +137,7 @@ STANDARD = (
             seeds=(0, 1, 2),
             **{
                 **SMALL,
-                "models": LANGUAGE,
+                "models": (PAYING, BEST, "transformer", "mamba-2"),
                 "parameters": 200_000,
                 "cases": 80,
             },
