@@ -67,8 +67,13 @@ MODELS = {
     "rg-lru": Variant("rg-lru"),
     "mamba-2": Variant("mamba-2"),
     "gated-delta": Variant("gated-delta"),
+    "seasonal naive": Variant("seasonal-naive"),
+    "NLinear": Variant("nlinear"),
+    "DLinear": Variant("dlinear"),
 }
 TITANS = ("MAC", "MAG", "MAL", "LMM")
+# Forecasters that no steps train; their size is their task's.
+CLOSED_FORMS = ("seasonal-naive", "nlinear", "dlinear")
 BASELINES = ("transformer", "window", "rg-lru", "mamba-2", "gated-delta")
 
 PAPERS_FORM = {

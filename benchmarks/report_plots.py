@@ -24,13 +24,16 @@ LOOKS = {
     "MAL": ("#117733", "^"),
     "LMM": ("#CC6677", "D"),
     BEST: ("#AA4499", "p"),
-    PAYING: ("#5B2A86", "h"),
+    PAYING: ("#5B2A86", "8"),
     "slots": ("#999933", "P"),
     "transformer": ("#000000", "v"),
     "window": ("#777777", "X"),
     "rg-lru": ("#88CCEE", "<"),
     "mamba-2": ("#DDAA33", ">"),
     "gated-delta": ("#44AA99", "*"),
+    "seasonal naive": ("#BBBBBB", "d"),
+    "NLinear": ("#6699CC", "h"),
+    "DLinear": ("#661100", "H"),
 }
 
 

@@ -3,9 +3,10 @@
 import math
 import time
 
-from benchmarks import accelerator
-from benchmarks import measure
 from benchmarks import workers
+from benchmarks.cell import CellWork
+from benchmarks.closed_form import ClosedForm
+from benchmarks.experiment import CLOSED_FORMS
 from benchmarks.experiment import build_model
 from benchmarks.experiment import build_task
 from benchmarks.judge import Judge
@@ -69,7 +70,7 @@ def compile_model(model, task, configuration):
     model.optimizer.exclude_from_weight_decay(var_list=vectors)
 
 
-class Training:
+class Training(CellWork):
     """A model and how far its training is.
 
     Args:
@@ -90,17 +91,9 @@ class Training:
         compile_model(self.model, task, self.configuration)
         self.step, self.judge = 0, None
 
-    def versions(self):
-        return accelerator.versions()
-
-    def about(self):
-        """What a line says of the model and of what it runs on."""
-        weights = self.model.weights
-        return {
-            "parameters": sum(math.prod(w.shape) for w in weights),
-            "backend": accelerator.backend(),
-            "device": accelerator.device_name(),
-        }
+    @property
+    def weights(self):
+        return self.model.weights
 
     def train(self, steps):
         """So many steps more: their mean loss and their seconds."""
@@ -131,14 +124,12 @@ class Training:
         score = self.judge.score(length, count)
         return {"score": score, "seconds": time.perf_counter() - start}
 
-    def peaks(self):
-        """Bytes: the process' own peak, and the accelerator's."""
-        _, peak = measure.memory_of()
-        return {
-            "peak_bytes": peak or measure.peak_of_whole_process(),
-            "peak_device_bytes": accelerator.device_peak(),
-        }
+
+def make(spec):
+    """The work of a cell: trained by steps, or solved for."""
+    closed = spec["configuration"]["mixer"] in CLOSED_FORMS
+    return (ClosedForm if closed else Training)(spec)
 
 
 if __name__ == "__main__":
-    workers.serve(Training)
+    workers.serve(make)

@@ -14,6 +14,8 @@ from benchmarks.experiment import Experiment
 EVERY = (*TITANS, BEST, "slots", *BASELINES)
 FEW = ("MAG", BEST, "transformer", "window", "mamba-2")
 LANGUAGE = ("MAG", BEST, "transformer", "mamba-2")
+FORECASTERS = ("seasonal naive", "NLinear", "DLinear")
+HORIZONS = (96, 192, 336, 720)
 ABLATED = (*TITANS, *ABLATIONS)
 
 # --- quick: tiny, few steps ---------------------------------------------------
@@ -152,14 +154,16 @@ STANDARD = (
         steps=200,
         **SMALL,
     ),
-    Experiment(
-        "electricity",
-        "electricity",
-        {"horizon": 96, "stride": 96},
-        length=336,
-        steps=300,
-        seeds=(0, 1, 2),
-        **{**SMALL, "cases": 80},
+    *(
+        Experiment(
+            f"electricity, {horizon}",
+            "electricity",
+            {"horizon": horizon, "stride": 96},
+            length=336,
+            steps=300,
+            **{**SMALL, "models": (*FEW, *FORECASTERS), "cases": 80},
+        )
+        for horizon in HORIZONS
     ),
     Experiment(
         "bases", "bases", {}, length=512, steps=300, same_tokens=True, **SMALL
@@ -274,9 +278,13 @@ FULL = (
             "electricity",
             {"horizon": horizon, "stride": 24},
             length=336,
-            **{**LARGE, "batch_size": 64},
+            **{
+                **LARGE,
+                "models": (*EVERY, *FORECASTERS),
+                "batch_size": 64,
+            },
         )
-        for horizon in (96, 720)
+        for horizon in HORIZONS
     ),
     Experiment("bases", "bases", {}, length=4096, **SAME_TOKENS),
     Experiment("species", "species", {}, length=4096, **LARGE),

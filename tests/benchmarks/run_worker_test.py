@@ -91,3 +91,28 @@ def test_the_learning_rate_warms_up_and_falls():
     assert values[0] == 0 and values[2] == pytest.approx(0.01)
     assert values[1] == pytest.approx(0.005)
     assert values[4] == pytest.approx(0.001) and values[2] > values[3]
+
+
+@pytest.mark.parametrize("model", ["seasonal naive", "NLinear", "DLinear"])
+def test_forecasters_in_closed_form_are_judged_as_all_are(model):
+    pytest.importorskip("tsdata")
+    experiment = Experiment(
+        "electricity",
+        "electricity",
+        {"horizon": 48, "stride": 480},
+        length=336,
+        models=(model, "window"),
+        parameters=10_000,
+        steps=2,
+        batch_size=2,
+    )
+    cell = run_worker.make(
+        {"configuration": experiment.configuration(model), "seed": 0}
+    )
+    trained = cell.train(steps=2)
+    scores = [cell.score(n, 4)["score"]["mse"] for n in (336, 672)]
+    # The week before the target is the same, however long the row.
+    assert scores[0] == pytest.approx(scores[1])
+    assert 0 < scores[0] < 1 and 0 < trained["loss"] < 1
+    weights = 0 if model == "seasonal naive" else 337 * 48
+    assert cell.about()["parameters"] == weights
