@@ -115,8 +115,8 @@ STANDARD = (
         Experiment(
             f"needle, {name}", "needle", NEEDLES[name], steps=steps, **NEEDLE
         )
-        # A UUID has five times as many digits.
-        for name, steps in (("passkey", 900), ("number", 900), ("uuid", 2700))
+        # A UUID has five times as many digits, and one wrong is all wrong.
+        for name, steps in (("passkey", 900), ("number", 900), ("uuid", 3600))
     ),
     Experiment(
         "addresses",
