@@ -27,13 +27,16 @@ class ClosedForm(CellWork):
         weights = getattr(self.forecast, "weights", None)
         return [] if weights is None else [weights]
 
+    def predict(self, inputs):
+        return self.forecast(self.task.unpatched(inputs))
+
     def train(self, steps):
         """Solve, whatever the steps; the error on a few training rows."""
         start = time.perf_counter()
         if isinstance(self.forecast, LinearForecast):
             self.forecast.fit(self.task.training_series)
         batch = next(self.task.training(self.seed, BATCH))
-        marks = self.task.marks(self.forecast(batch.inputs), batch)
+        marks = self.task.marks(self.predict(batch.inputs), batch)
         return {
             "loss": float(marks["squared"].mean()),
             "seconds": time.perf_counter() - start,
@@ -43,7 +46,7 @@ class ClosedForm(CellWork):
         """The task's metrics at a length, and how long judging took."""
         start = time.perf_counter()
         score = self.task.evaluate(
-            self.forecast, length=length, batch_size=BATCH, count=count
+            self.predict, length=length, batch_size=BATCH, count=count
         )
         return {"score": score, "seconds": time.perf_counter() - start}
 

@@ -314,10 +314,13 @@ def build_model(configuration, task):
     if hasattr(task, "vocabulary_size"):
         return language_model(mixer, task.vocabulary_size, **size)
     shape = task.horizon, task.channels
-    model = vector_model(mixer, task.channels, shape[0] * shape[1], **size)
-    # What stands at the last step has seen all.
-    forecast = keras.layers.Reshape(shape)(model.output[:, -1])
-    return keras.Model(model.input, forecast)
+    width = task.patch * task.channels
+    model = vector_model(mixer, width, shape[0] * shape[1], **size)
+    # What stands at the last token has seen all. As in NLinear, it says by how
+    # much the steps to come differ from the very last one.
+    change = keras.layers.Reshape(shape)(model.output[:, -1])
+    last = model.input[:, -1:, -task.channels :]
+    return keras.Model(model.input, last + change)
 
 
 def _mixer_options(configuration):

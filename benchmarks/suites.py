@@ -158,10 +158,15 @@ STANDARD = (
         Experiment(
             f"electricity, {horizon}",
             "electricity",
-            {"horizon": horizon, "stride": 96},
+            {"horizon": horizon, "stride": 96, "patch": 8},
             length=336,
-            steps=300,
-            **{**SMALL, "models": (*FEW, *FORECASTERS), "cases": 80},
+            steps=400,
+            **{
+                **SMALL,
+                "models": (*FEW, *FORECASTERS),
+                "batch_size": 32,
+                "cases": 80,
+            },
         )
         for horizon in HORIZONS
     ),
@@ -276,7 +281,7 @@ FULL = (
         Experiment(
             f"electricity, {horizon}",
             "electricity",
-            {"horizon": horizon, "stride": 24},
+            {"horizon": horizon, "stride": 24, "patch": 8},
             length=336,
             **{
                 **LARGE,

@@ -23,14 +23,19 @@ class Forecasting(Task):
         horizon: Steps to forecast.
         series: `(steps, channels)`.
         stride: Steps from one held-out target to the next.
+        patch: Steps that are read as one, side by side: a row of `length`
+            steps is `length / patch` long and `patch * channels` wide.
     """
 
-    def __init__(self, length, horizon, series, stride=1):
+    def __init__(self, length, horizon, series, stride=1, patch=1):
         super().__init__(length)
         check_count("horizon", horizon)
         check_count("stride", stride)
+        check_count("patch", patch)
         self.horizon = horizon
         self.stride = stride
+        self.patch = patch
+        self._check_whole_patches(length)
         steps = len(series)
         self.training_end = steps * 7 // 10
         self.held_out_start = steps * 8 // 10
@@ -49,6 +54,10 @@ class Forecasting(Task):
     def channels(self):
         return self.series.shape[1]
 
+    def unpatched(self, inputs):
+        """`(batch, length / patch, patch * channels)` to steps of channels."""
+        return inputs.reshape(len(inputs), -1, self.channels)
+
     @property
     def training_series(self):
         """`(steps, channels)`: all that there is to train on."""
@@ -59,6 +68,7 @@ class Forecasting(Task):
         return self._row(rng.integers(self.length, last + 1), self.length)
 
     def held_out_row(self, rng, length, index):
+        self._check_whole_patches(length)
         if length > self.held_out_start:
             raise ValueError(
                 f"Argument `length` must be at most {self.held_out_start}, the "
@@ -70,9 +80,17 @@ class Forecasting(Task):
         steps = len(self.series) - self.held_out_start - self.horizon
         return steps // self.stride + 1
 
+    def _check_whole_patches(self, length):
+        if length % self.patch:
+            raise ValueError(
+                "Argument `patch` must divide `length`. Received: "
+                f"patch={self.patch}, length={length}."
+            )
+
     def _row(self, now, length):
         targets = self.series[now : now + self.horizon]
         inputs = self.series[now - length : now]
+        inputs = inputs.reshape(length // self.patch, -1)
         return Batch(inputs, targets, np.ones_like(targets), {})
 
     def marks(self, outputs, batch):
@@ -103,13 +121,16 @@ class Electricity(Forecasting):
         horizon: Half-hours to forecast, usually one of `HORIZONS`.
         channels: Any of `"Demand"` and `"Temperature"`.
         stride: Half-hours from one held-out target to the next.
+        patch: Half-hours that are read as one.
     """
 
     HORIZONS = (96, 192, 336, 720)  # what others report
     # In half-hours. Weekends differ: a week is by far the better season.
     DAY, WEEK = 48, 336
 
-    def __init__(self, length, horizon, channels=("Demand",), stride=1):
+    def __init__(
+        self, length, horizon, channels=("Demand",), stride=1, patch=1
+    ):
         from tsdata import fpp3
 
         known = ("Demand", "Temperature")
@@ -119,4 +140,4 @@ class Electricity(Forecasting):
                 f"channels={channels!r}."
             )
         series = fpp3.raw["vic_elec"][list(channels)].to_numpy("float64")
-        super().__init__(length, horizon, series, stride)
+        super().__init__(length, horizon, series, stride, patch)

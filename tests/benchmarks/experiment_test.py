@@ -86,7 +86,7 @@ def test_a_forecast_is_made_at_the_last_step():
     of = Experiment(
         "electricity",
         "electricity",
-        {"horizon": 3, "stride": 500},
+        {"horizon": 3, "stride": 500, "patch": 4},
         length=12,
         models=("window",),
         parameters=40_000,
@@ -98,6 +98,13 @@ def test_a_forecast_is_made_at_the_last_step():
     model = build_model(of, task)
     score = task.evaluate(model.predict_on_batch, length=12, batch_size=8)
     assert np.isfinite(score["mse"])
+    # Without the head, all stays as it is.
+    model.get_layer("head").set_weights(
+        [np.zeros_like(w) for w in model.get_layer("head").get_weights()]
+    )
+    batch = next(task.cases(12, batch_size=8))
+    forecast = np.broadcast_to(batch.inputs[:, -1:, -1:], (8, 3, 1))
+    np.testing.assert_allclose(model.predict_on_batch(batch.inputs), forecast)
 
 
 @pytest.mark.parametrize(

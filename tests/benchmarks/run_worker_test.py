@@ -99,7 +99,7 @@ def test_forecasters_in_closed_form_are_judged_as_all_are(model):
     experiment = Experiment(
         "electricity",
         "electricity",
-        {"horizon": 48, "stride": 480},
+        {"horizon": 48, "stride": 480, "patch": 8},
         length=336,
         models=(model, "window"),
         parameters=10_000,

@@ -80,6 +80,24 @@ def test_what_does_not_fit_is_named(task):
         task.marks(np.zeros((1, 5, 1)), batch)
 
 
+def test_patches_are_the_same_steps_side_by_side():
+    series = np.random.default_rng(0).normal(size=(100, 2))
+    steps, patches = (Forecasting(12, 5, series, patch=n) for n in (1, 4))
+    for one, other in zip(steps.cases(24), patches.cases(24), strict=True):
+        assert other.inputs.shape == (1, 6, 8)
+        np.testing.assert_array_equal(
+            patches.unpatched(other.inputs), one.inputs
+        )
+        np.testing.assert_array_equal(
+            other.inputs[:, -1, -2:], one.inputs[:, -1]
+        )
+        np.testing.assert_array_equal(other.targets, one.targets)
+    with pytest.raises(ValueError, match="`patch` must divide `length`"):
+        Forecasting(12, 5, series, patch=5)
+    with pytest.raises(ValueError, match="patch=4, length=13"):
+        next(patches.cases(13))
+
+
 def test_electricity():
     pytest.importorskip("tsdata")
     task = Electricity(96, 48, ("Demand", "Temperature"), stride=48)
