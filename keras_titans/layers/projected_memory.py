@@ -38,7 +38,6 @@ class ProjectedMemory(StatefulLayer):
     """
 
     is_memory = True
-    write_cost = 0.0  # of what is written in training
     core: keras.layers.Layer
 
     def __init__(
@@ -296,6 +295,11 @@ class ProjectedMemory(StatefulLayer):
             return_state,
             self.surprise_width(return_surprise),
         )
+
+    @property
+    def write_cost(self):
+        """What the mean write counts in training: see `UpdateRule`."""
+        return 0.0
 
     @property
     def gate_names(self):
