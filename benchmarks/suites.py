@@ -164,6 +164,8 @@ STANDARD = (
             **{
                 **SMALL,
                 "models": (*FEW, *FORECASTERS),
+                # The map to 720 steps alone has 46,000.
+                "parameters": 150_000 if horizon < 720 else 180_000,
                 "batch_size": 32,
                 "cases": 80,
             },
