@@ -111,6 +111,7 @@ def by_position(found, metric):
     """The score by how much was read before, in the longest rows."""
     found = [group for group in found if is_main(group)]
     split = f"{metric}_by_position"
+    scale = 100 if metric == "exact_match" else 1
     longest = max(n for group in found for n in group.lengths)
     names = {int(n): None for group in found for n in group.names(split)}
     # The last range of all is a single token of each row.
@@ -118,11 +119,17 @@ def by_position(found, metric):
     figure = lines(
         found,
         places,
-        lambda group: [group.values((split, n), longest) for n in places],
+        lambda group: [
+            [scale * v for v in group.values((split, n), longest)]
+            for n in places
+        ],
         "tokens read before: from so many to twice as many",
         unit(metric),
         f"{found[0].experiment}: rows of {longest:,} tokens",
     )
+    if metric == "exact_match":
+        figure.axes[0].set_ylim(-2, 102)
+        return figure
     last = octave_before(found[0].configuration["length"])
     trained = [group.values((split, last), longest) for group in found]
     cut(figure.axes[0], [value for values in trained for value in values])
