@@ -5,6 +5,8 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from keras_titans.backend.jax_loop import is_traced
+from keras_titans.backend.jax_loop import loop
 from keras_titans.backend.rows import where_rows
 
 
@@ -23,7 +25,7 @@ def scan(step, carry, xs, shared=(), remat=True):
     """
     if remat:
         return _remat_scan(step, carry, xs, shared)
-    return jax.lax.scan(lambda c, x: step(c, x, shared), carry, xs)
+    return loop(step, carry, xs, shared)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -32,16 +34,17 @@ def _remat_scan(step, carry, xs, shared):
 
 
 def _forward(step, carry, xs, shared):
-    def body(c, x):
+    def body(c, x, shared):
         after, y = step(c, x, shared)
         return after, (c, y)
 
-    last, (starts, ys) = jax.lax.scan(body, carry, xs)
+    last, (starts, ys) = loop(body, carry, xs, shared)
     return (last, ys), (starts, xs, shared)
 
 
 def _backward(step, saved, cotangent):
-    if jax.tree.leaves(saved[1])[0].shape[0] == 1:
+    one = jax.tree.leaves(saved[1])[0].shape[0] == 1
+    if one and is_traced((saved, cotangent)):
         return _hidden(
             functools.partial(_backward_loop, step), saved, cotangent
         )
@@ -66,7 +69,7 @@ def _backward_loop(step, saved, cotangent):
     starts, xs, shared = saved
     d_last, d_ys = cotangent
 
-    def body(state, item):
+    def body(state, item, shared):
         d_after, d_shared = state
         start, x, d_y = item
         _, pullback = jax.vjp(step, start, x, shared)
@@ -74,8 +77,8 @@ def _backward_loop(step, saved, cotangent):
         return (d_start, jax.tree.map(jnp.add, d_shared, d_here)), d_x
 
     zeros = jax.tree.map(jnp.zeros_like, shared)
-    (d_carry, d_shared), d_xs = jax.lax.scan(
-        body, (d_last, zeros), (starts, xs, d_ys), reverse=True
+    (d_carry, d_shared), d_xs = loop(
+        body, (d_last, zeros), (starts, xs, d_ys), shared, reverse=True
     )
     return d_carry, d_xs, d_shared
 
@@ -90,6 +93,8 @@ def vjp(fn, *primals):
 
 def where_any(rows, new, old):
     """As `where_rows`, at no cost where no row is asked for."""
+    if not is_traced((rows, new, old)):
+        return where_rows(rows, new, old)
     return jax.lax.cond(
         jnp.any(rows),
         lambda new, old: where_rows(rows, new, old),
