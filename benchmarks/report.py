@@ -22,10 +22,11 @@ from benchmarks.run import read
 EXPLANATION = """\
 Means over seeds \u00b1 their standard deviation. All models of a table were
 trained on the same rows, in the same order, with the same optimizer; the first
-length is that of the training rows. `k tokens/s`: thousand training tokens a
-second, compilation left out, making of the rows included. `peak MiB`: the most
-that was in use in training, of the accelerator's memory, or of the process,
-interpreter and libraries included. \u2013 is what was not measured."""
+length is that of the training rows. `k tokens/s`: thousand training tokens, or
+half-hours, a second, compilation left out, making of the rows included. `peak
+MiB`: the most that was in use in training, of the accelerator's memory, or of
+the process, interpreter and libraries included. \u2013 is what was not
+measured."""
 
 
 def report(suite, folder):
@@ -99,9 +100,8 @@ def ran_on(found):
 def section(suite, folder, name, found, metric):
     """An experiment's table and its plots, which are written."""
     main = [group for group in found if report_plots.is_main(group)]
-    of = found[0].configuration
     stem = f"{suite}_{name.replace(', ', '_').replace(' ', '_')}"
-    lines = [f"## {name}", "", described(of), ""]
+    lines = [f"## {name}", "", described(found[0]), ""]
     lines += [*report_tables.by_length(found, metric), ""]
     splits = report_tables.splits(found, metric)
     if len(main) < 2 or name.endswith("ablations"):
@@ -120,8 +120,9 @@ def section(suite, folder, name, found, metric):
     return lines
 
 
-def described(of):
+def described(group):
     """What an experiment is, in a sentence."""
+    of = group.configuration
     options = ", ".join(f"{k} {v}" for k, v in of["options"].items())
     lengths = ", ".join(f"{of['length'] // d:,}" for d in of["divisors"])
     return (
@@ -129,7 +130,7 @@ def described(of):
         f"{of['num_layers']} blocks of width {of['hidden_dim']}, "
         f"{of['num_heads']} heads, windows of {of['window_size']}, chunks of "
         f"{of['chunk_size']}; {of['steps']:,} steps of {of['batch_size']} rows "
-        f"of {lengths} tokens."
+        f"of {lengths} {group.steps}."
     )
 
 
@@ -145,7 +146,8 @@ def failures(found):
                 step = line["diverged"]
                 lines.append(f"- {where}: loss not finite by step {step:,}")
             for length, why in line.get("not_run", {}).items():
-                lines.append(f"- {where}, at {int(length):,} tokens: {why}")
+                at = f"{int(length):,} {group.steps}"
+                lines.append(f"- {where}, at {at}: {why}")
     return ["## Not measured", "", *lines] if lines else []
 
 

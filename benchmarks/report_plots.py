@@ -86,7 +86,7 @@ def by_length(found, metric):
     """The score at each held-out length."""
     found = [group for group in found if is_main(group)]
     lengths = sorted({n for group in found for n in group.lengths})
-    of = found[0].configuration
+    of, steps = found[0].configuration, found[0].steps
     scale = 100 if metric == "exact_match" else 1
     figure = lines(
         found,
@@ -94,9 +94,9 @@ def by_length(found, metric):
         lambda group: [
             [scale * v for v in group.values(metric, n)] for n in lengths
         ],
-        "tokens of a held-out row",
+        f"{steps} of a held-out row",
         unit(metric),
-        f"{of['experiment']}: trained on {of['length']:,} tokens",
+        f"{of['experiment']}: trained on {of['length']:,} {steps}",
     )
     axis = figure.axes[0]
     if metric == "exact_match":

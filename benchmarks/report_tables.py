@@ -59,9 +59,9 @@ def seeds(group):
 
 
 def speed(group):
-    """Thousand training tokens a second: the median slice after the first.
+    """Thousands of tokens, or what rows are made of, a training second.
 
-    The first one compiles.
+    The median slice after the first, which compiles.
     """
     of = group.configuration
     rates = []
@@ -88,7 +88,7 @@ def by_length(found, metric):
     found = in_order(found)
     lengths = sorted({length for group in found for length in group.lengths})
     head = [unit(metric), *(f"{length:,}" for length in lengths)]
-    head += ["seeds", "weights", "k tokens/s", "peak MiB"]
+    head += ["seeds", "weights", f"k {found[0].steps}/s", "peak MiB"]
     rows = [
         [
             name_of(group, found),

@@ -8,6 +8,8 @@ import json
 import statistics
 from typing import NamedTuple
 
+from benchmarks.experiment import TASKS
+
 # What a task is judged by: the first that its scores have; is more better?
 METRICS = {
     "exact_match": True,
@@ -28,6 +30,11 @@ class Group(NamedTuple):
     @property
     def configuration(self):
         return self.lines[0]["configuration"]
+
+    @property
+    def steps(self):
+        """What rows are made of: tokens, if not said otherwise."""
+        return TASKS[self.configuration["task"]].steps
 
     @property
     def judged(self):

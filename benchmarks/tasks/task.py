@@ -80,7 +80,12 @@ class Task(abc.ABC):
 
     Args:
         length: Steps or tokens of a training row.
+
+    Attributes:
+        steps: What a row is made of, as reports call it.
     """
+
+    steps = "tokens"
 
     def __init__(self, length):
         check_count("length", length)
