@@ -22,6 +22,7 @@ from benchmarks.tasks.modelling import LanguageModelling
 from benchmarks.tasks.needle import Needle
 from benchmarks.tasks.recall import AssociativeRecall
 from benchmarks.tasks.stories import Stories
+from benchmarks.tasks.stories import tellings
 from benchmarks.tasks.task import check_choice
 from benchmarks.tasks.task import check_count
 from benchmarks.tasks.tokens import BytePairs
@@ -293,8 +294,11 @@ def build_task(configuration, length=None):
         options["prose"] = getattr(prose, options["prose"])()
     if "tokenizer" in options:
         halves = options.get("prose") or prose.addresses()
+        texts = list(halves.training)
+        if configuration["task"] == "stories":
+            texts += tellings()
         options["tokenizer"] = BytePairs(
-            halves.training, options["tokenizer"]["byte_pairs"]
+            texts, options["tokenizer"]["byte_pairs"]
         )
     length = configuration["length"] if length is None else length
     return TASKS[configuration["task"]](length, **options)

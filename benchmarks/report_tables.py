@@ -1,5 +1,7 @@
 """Tables of a suite's results, in Markdown."""
 
+import math
+
 from benchmarks.experiment import MODELS
 from benchmarks.markdown import table
 from benchmarks.measure import MIB
@@ -27,6 +29,8 @@ def number(value, metric):
     """A score as it is printed: shares in percent."""
     if value is None:
         return NOTHING
+    if not math.isfinite(value):
+        return "not finite"
     if metric.startswith("exact_match"):
         return f"{100 * value:.1f}"
     return f"{value:.3f}"
@@ -174,7 +178,7 @@ def ablated(group, base, metric, lengths):
     for length in lengths:
         shown = score(group, metric, length)
         values = group.mean(metric, length), base and base.mean(metric, length)
-        if None not in values:
+        if None not in values and all(map(math.isfinite, values)):
             scale = 100 if metric == "exact_match" else 1
             difference = scale * (values[0] - values[1])
             shown += f" ({difference:+.3g})"

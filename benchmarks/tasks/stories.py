@@ -32,6 +32,36 @@ def is_held_out(told):
     return zlib.crc32("\n".join(told).encode()) % 5 == 0
 
 
+def draw(rng, sentences, held_out):
+    """Events and how they are told, of one of the two parts of all stories."""
+    while True:
+        people = rng.choice(PEOPLE, 3, replace=False)
+        objects = rng.choice(OBJECTS, 2, replace=False)
+        events = happen(rng, sentences, people, objects)
+        told = [event.tell(rng) for event in events]
+        if is_held_out(told) == held_out:
+            return events, told
+
+
+def tellings(count=2000):
+    """Training stories and questions as texts: for a tokenizer to learn.
+
+    With them the names of people, rooms and objects are tokens, as words are
+    in bAbI, and not spelled out in each sentence.
+    """
+    rng = np.random.default_rng(0)
+    texts = []
+    for _ in range(count):
+        events, told = draw(rng, 10, held_out=False)
+        asked = [
+            f"{QUESTION.format(question=question.text)} {question.answer}"
+            for num_facts in (1, 2, 3)
+            for question in questions(events, num_facts)
+        ]
+        texts.append(" ".join(["", *told]) + "".join(asked))
+    return texts
+
+
 class Piece(NamedTuple):
     """Tokens to be put into prose; the last `answer` of them are asked for."""
 
@@ -102,15 +132,10 @@ class Stories(AnswerTask):
         return self._row(rng, length, self._held_out, told, asked, 0.0)
 
     def _story(self, rng, held_out):
-        """Events and how they are told, drawn until there is a question."""
+        """A story that there is a question about."""
         while True:
-            people = rng.choice(PEOPLE, 3, replace=False)
-            objects = rng.choice(OBJECTS, 2, replace=False)
-            events = happen(rng, self.sentences, people, objects)
-            told = [event.tell(rng) for event in events]
-            if is_held_out(told) == held_out and questions(
-                events, self.num_facts
-            ):
+            events, told = draw(rng, self.sentences, held_out)
+            if questions(events, self.num_facts):
                 return events, told
 
     def _ask(self, rng, events, after):

@@ -9,6 +9,8 @@ from benchmarks.tasks import world
 from benchmarks.tasks.prose import Prose
 from benchmarks.tasks.stories import Stories
 from benchmarks.tasks.stories import is_held_out
+from benchmarks.tasks.stories import tellings
+from benchmarks.tasks.tokens import BytePairs
 from benchmarks.tasks.tokens import Bytes
 from tests.benchmarks.tasks.checks import clueless
 from tests.benchmarks.tasks.checks import judged
@@ -101,6 +103,17 @@ def test_distance_is_to_the_first_fact_that_is_needed():
         assert distance < 2 * batch.about["distance"][0]
         seen.add(int(batch.about["distance"][0]))
     assert len(seen) > 2
+
+
+def test_a_tokenizer_learns_the_words_of_training_stories():
+    texts = tellings(300)
+    for text in texts:
+        told = [match.group() for match in TOLD.finditer(text)]
+        assert len(told) == 10
+        assert not is_held_out(told)
+    pairs = BytePairs(texts, 512)
+    for word in (*world.PEOPLE, *world.ROOMS, *world.OBJECTS):
+        assert len(pairs.encode(f" {word}")) == 1
 
 
 def test_score():
