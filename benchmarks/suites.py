@@ -134,13 +134,17 @@ STANDARD = (
             f"stories, {facts}",
             "stories",
             {"num_facts": facts, **STORIES},
-            length=384,
+            # Hardly longer than a story and its questions. In longer rows, and
+            # fewer of them, all models learn in as much time is the room that
+            # was told last, whoever is asked for.
+            length=128,
             steps=600,
             seeds=(0, 1, 2),
             **{
                 **SMALL,
                 "models": (PAYING, BEST, "transformer", "mamba-2"),
                 "parameters": 200_000,
+                "batch_size": 48,
                 "cases": 80,
             },
         )
