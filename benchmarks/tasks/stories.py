@@ -24,7 +24,9 @@ from benchmarks.tasks.world import PEOPLE
 from benchmarks.tasks.world import happen
 from benchmarks.tasks.world import questions
 
-QUESTION = "\n{question}\nIn the"
+# The answer's first token is four after the name, or the thing, that is asked
+# for: as near as in "Grace went to the garden".
+QUESTION = "\n{question} In the"
 
 
 def is_held_out(told):

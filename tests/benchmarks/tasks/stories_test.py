@@ -38,12 +38,12 @@ TOLD = re.compile(
 def read(inputs, targets, weight):
     """The sentences of a story, its events, question, answer and the rest."""
     text = Bytes().decode([*inputs, targets[-1]])
-    body, question, end = text.split("\n")
+    body, asked = text.split("\n")
+    question, said = asked.split(" In the ")
     told = [match.group() for match in TOLD.finditer(body)]
     events = read_events(body)
-    assert end.startswith("In the ")
-    assert Bytes().decode(targets[weight == 1]) == end.removeprefix("In the")
-    return told, events, question, end.removeprefix("In the "), body
+    assert Bytes().decode(targets[weight == 1]) == f" {said}"
+    return told, events, question, said, body
 
 
 def read_events(body):
@@ -77,10 +77,10 @@ def test_questions_between_what_happens():
         for inputs, targets, weight in zip(*batch[:3]):
             text = Bytes().decode([*inputs, targets[-1]])
             answers = Bytes().decode(targets[weight == 1]).split()
-            asked = re.findall(r"\n(Where is \w+\?)\nIn the", text)
+            asked = re.findall(r"\n(Where is \w+\?) In the", text)
             assert len(asked) == len(answers)
             for i, (question, said) in enumerate(zip(asked, answers)):
-                before = "\n".join(text.split("\n")[: 1 + 2 * i])
+                before = "\n".join(text.split("\n")[: 1 + i])
                 assert answer(question, read_events(before)) == said
             counts.add(len(asked))
     assert max(counts) == 6
