@@ -130,7 +130,7 @@ def described(group):
         f"{of['num_layers']} blocks of width {of['hidden_dim']}, "
         f"{of['num_heads']} heads, windows of {of['window_size']}, chunks of "
         f"{of['chunk_size']}; {of['steps']:,} steps of {of['batch_size']} rows "
-        f"of {lengths} {group.steps}."
+        f"of {lengths} {group.rows_of}."
     )
 
 
@@ -146,7 +146,7 @@ def failures(found):
                 step = line["diverged"]
                 lines.append(f"- {where}: loss not finite by step {step:,}")
             for length, why in line.get("not_run", {}).items():
-                at = f"{int(length):,} {group.steps}"
+                at = f"{int(length):,} {group.rows_of}"
                 lines.append(f"- {where}, at {at}: {why}")
     return ["## Not measured", "", *lines] if lines else []
 

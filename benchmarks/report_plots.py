@@ -86,7 +86,7 @@ def by_length(found, metric):
     """The score at each held-out length."""
     found = [group for group in found if is_main(group)]
     lengths = sorted({n for group in found for n in group.lengths})
-    of, steps = found[0].configuration, found[0].steps
+    of, steps = found[0].configuration, found[0].rows_of
     scale = 100 if metric == "exact_match" else 1
     figure = lines(
         found,

@@ -92,7 +92,7 @@ def by_length(found, metric):
     found = in_order(found)
     lengths = sorted({length for group in found for length in group.lengths})
     head = [unit(metric), *(f"{length:,}" for length in lengths)]
-    head += ["seeds", "weights", f"k {found[0].steps}/s", "peak MiB"]
+    head += ["seeds", "weights", f"k {found[0].rows_of}/s", "peak MiB"]
     rows = [
         [
             name_of(group, found),

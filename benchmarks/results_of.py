@@ -32,9 +32,9 @@ class Group(NamedTuple):
         return self.lines[0]["configuration"]
 
     @property
-    def steps(self):
+    def rows_of(self):
         """What rows are made of: tokens, if not said otherwise."""
-        return TASKS[self.configuration["task"]].steps
+        return TASKS[self.configuration["task"]].rows_of
 
     @property
     def judged(self):

@@ -124,7 +124,7 @@ class Electricity(Forecasting):
         patch: Half-hours that are read as one.
     """
 
-    steps = "half-hours"
+    rows_of = "half-hours"
 
     HORIZONS = (96, 192, 336, 720)  # what others report
     # In half-hours. Weekends differ: a week is by far the better season.

@@ -24,8 +24,8 @@ from benchmarks.tasks.world import PEOPLE
 from benchmarks.tasks.world import happen
 from benchmarks.tasks.world import questions
 
-# The answer's first token is four after the name, or the thing, that is asked
-# for: as near as in "Grace went to the garden".
+# Of "Where is Grace?" the answer is as near to the name as in "Grace went to
+# the garden".
 QUESTION = "\n{question} In the"
 
 

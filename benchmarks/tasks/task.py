@@ -82,10 +82,10 @@ class Task(abc.ABC):
         length: Steps or tokens of a training row.
 
     Attributes:
-        steps: What a row is made of, as reports call it.
+        rows_of: What a row is made of, as reports call it.
     """
 
-    steps = "tokens"
+    rows_of = "tokens"
 
     def __init__(self, length):
         check_count("length", length)
