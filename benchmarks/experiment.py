@@ -141,16 +141,11 @@ MATRIX = {"memory_depth": 1}
 BEST = "LMM, wide and sparse"
 # The same, and what it writes in training counts: for what is rare and stays.
 PAYING = "LMM, writes cost"
-# And its gates read a token's key: in the first block, the token is all else.
-READING = "LMM, gates read keys"
 COSTLY = {"update_rule": {**SPARSE["update_rule"], "write_cost": 0.3}}
 ABLATIONS |= {
     "LMM, wide matrix": Variant("LMM", MATRIX, "LMM", head_expansion=2),
     BEST: Variant("LMM", MATRIX | SPARSE, "LMM", head_expansion=2),
     PAYING: Variant("LMM", MATRIX | COSTLY, "LMM", head_expansion=2),
-    READING: Variant(
-        "LMM", MATRIX | COSTLY | {"gate_context": True}, "LMM", head_expansion=2
-    ),
 }
 # The bank of slots stands where the neural memory does.
 ABLATIONS["slots for LMM's memory"] = Variant("slots", ablates="LMM")

@@ -8,7 +8,6 @@ from benchmarks.experiment import ABLATIONS
 from benchmarks.experiment import BASELINES
 from benchmarks.experiment import BEST
 from benchmarks.experiment import PAYING
-from benchmarks.experiment import READING
 from benchmarks.experiment import TITANS
 from benchmarks.experiment import Experiment
 
@@ -88,7 +87,7 @@ SMALL_RECALL = {
 FEW_BYTE_PAIRS = {"tokenizer": {"byte_pairs": 1024}}
 NEEDLE = {
     **SMALL,
-    "models": (READING, PAYING, BEST, "transformer", "window", "mamba-2"),
+    "models": (PAYING, BEST, "transformer", "window", "mamba-2"),
     "parameters": 200_000,
     "length": 384,
     "batch_size": 16,

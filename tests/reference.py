@@ -164,7 +164,7 @@ def memory_layer(x, weights, num_heads, network, mask=None, **options):
         network: `(x, weights) -> y`.
         mask: `(rows, tokens)`, boolean.
         options: For `memorize`; `max_learning_rate`; `max_momentum`;
-            `normalize`; `gate_context`.
+            `normalize`.
 
     Returns:
         The outputs, 0 where masked; the surprises `(rows, tokens, heads)`;
@@ -228,25 +228,20 @@ def layer_row(
     max_learning_rate=1.0,
     max_momentum=0.5,
     gate_scale=5.0,
-    gate_context=False,
     **options,
 ):
     """The outputs, surprises and states by head of one row."""
     tokens = len(x)
-    query = unit(projected(x, weights, "query", num_heads))
-    key = unit(projected(x, weights, "key", num_heads))
-    value = projected(x, weights, "value", num_heads)
-    told = x
-    if gate_context:
-        scaled = np.sqrt(key.shape[-1]) * key
-        told = np.concatenate([x, scaled.reshape(tokens, -1)], axis=1)
 
     def gate(name):
         if f"gates/{name}/kernel" not in weights:
             return None
         kernel = gate_scale * weights[f"gates/{name}/kernel"]
-        return sigmoid(told @ kernel + weights[f"gates/{name}/bias"])
+        return sigmoid(x @ kernel + weights[f"gates/{name}/bias"])
 
+    query = unit(projected(x, weights, "query", num_heads))
+    key = unit(projected(x, weights, "key", num_heads))
+    value = projected(x, weights, "value", num_heads)
     rate, eta, alpha = (
         gate("learning_rate"),
         gate("momentum"),

@@ -1,7 +1,5 @@
 """The neural long-term memory as a Keras layer."""
 
-import math
-
 import keras
 from keras import constraints
 from keras import initializers
@@ -69,11 +67,6 @@ class NeuralMemory(ProjectedMemory):
         update_rule: A `keras_titans.memory.UpdateRule`: the gates.
         objective: A `keras_titans.memory.Objective`, by default the squared
             error.
-        gate_context: Whether the gates read, beside the token, its key,
-            into which the convolution has mixed the `kernel_size - 1` tokens
-            before. In a model's first layer a gate knows nothing but the
-            token else: all that are alike are then written, wherever they
-            stand. To be tried with bytes and other small vocabularies.
         kernel_size: Taps of the short causal convolutions after the query,
             key and value projections. 1 for none.
         use_bias: Whether the projections have biases. The gates always do.
@@ -142,7 +135,6 @@ class NeuralMemory(ProjectedMemory):
         anchor="token",
         update_rule=None,
         objective=None,
-        gate_context=False,
         memory_initializer="lecun_normal",
         memory_regularizer=None,
         memory_constraint=None,
@@ -158,7 +150,6 @@ class NeuralMemory(ProjectedMemory):
         self.anchor = anchor
         self.update_rule = _revived(update_rule) or UpdateRule()
         self.objective = _revived(objective) or SquaredError()
-        self.gate_context = gate_context
         self.memory_initializer = initializers.get(memory_initializer)
         self.memory_regularizer = regularizers.get(memory_regularizer)
         self.memory_constraint = constraints.get(memory_constraint)
@@ -189,14 +180,10 @@ class NeuralMemory(ProjectedMemory):
 
     def build(self, input_shape):
         super().build(input_shape)
-        read = self.width
-        if self.gate_context:
-            read += self.num_heads * self._head_dim
-        self.gates.build((*input_shape[:-1], read))
+        self.gates.build(input_shape)
 
     def remember(self, x, projected, state, count, return_surprise, remat):
-        _, key, _ = projected
-        gates = self.gates(self._with_context(x, key))
+        gates = self.gates(x)
         read, surprise, after = self.core(
             Tokens(*projected, *gates),
             state,
@@ -207,14 +194,6 @@ class NeuralMemory(ProjectedMemory):
         if return_surprise in (WITH_GATES, WITH_READING):
             surprise = ops.concatenate([surprise, *_plain(*gates)], axis=-1)
         return read, surprise, after
-
-    def _with_context(self, x, key):
-        """What the gates read of each token."""
-        if not self.gate_context:
-            return x
-        # A key's norm is 1; so its numbers are about as large as a token's.
-        key = math.sqrt(self._head_dim) * self._flat(key)
-        return ops.concatenate([ops.cast(x, key.dtype), key], axis=-1)
 
     @property
     def gate_names(self):
@@ -276,7 +255,7 @@ class NeuralMemory(ProjectedMemory):
         ):
             name = f"memory_{kind}"
             config[name] = module.serialize(getattr(self, name))
-        for name in ("memory_depth", "chunk_size", "anchor", "gate_context"):
+        for name in ("memory_depth", "chunk_size", "anchor"):
             config[name] = getattr(self, name)
         return config
 

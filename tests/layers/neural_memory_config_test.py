@@ -49,7 +49,6 @@ EVERYTHING = {
         initial_momentum=0.3, max_surprise=2.0, forget_to="initial"
     ),
     "objective": Clipped(0.4),
-    "gate_context": True,
     "kernel_size": 3,
     "use_bias": True,
     "kernel_initializer": keras.initializers.RandomNormal(stddev=0.2, seed=1),

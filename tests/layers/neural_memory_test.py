@@ -113,17 +113,8 @@ HOLES = np.random.default_rng(1).random((ROWS, TOKENS)) > 0.4
             reference.mlp,
             {"read_first": True, "forget_to_initial": True},
         ),
-        ({"gate_context": True}, reference.mlp, {"gate_context": True}),
     ],
-    ids=[
-        "token",
-        "chunk",
-        "default-mlp",
-        "matrix",
-        "paper",
-        "constant-rate",
-        "gate-context",
-    ],
+    ids=["token", "chunk", "default-mlp", "matrix", "paper", "constant-rate"],
 )
 @pytest.mark.parametrize("mask", [None, HOLES], ids=["whole", "holes"])
 def test_equals_the_definition(options, network, rule, mask):
@@ -167,14 +158,7 @@ def test_float32_is_close_to_the_definition():
 LAYERS = {}
 
 
-PIECEWISE = {
-    "token": {"anchor": "token"},
-    "chunk": {"anchor": "chunk"},
-    "gate context": {"gate_context": True},
-}
-
-
-@pytest.mark.parametrize("which", PIECEWISE)
+@pytest.mark.parametrize("anchor", ["token", "chunk"])
 @settings(max_examples=8)
 @given(
     # Few lengths, because each is compiled; at every phase of the chunk.
@@ -182,11 +166,11 @@ PIECEWISE = {
     masked=st.booleans(),
     seed=st.integers(0, 100),
 )
-def test_pieces_equal_the_whole(which, lengths, masked, seed):
-    if which not in LAYERS:
-        layer = memory_layer(**PIECEWISE[which])
-        LAYERS[which] = forward(layer), layer.get_initial_state(ROWS)
-    run, state = LAYERS[which]
+def test_pieces_equal_the_whole(anchor, lengths, masked, seed):
+    if anchor not in LAYERS:
+        layer = memory_layer(anchor=anchor)
+        LAYERS[anchor] = forward(layer), layer.get_initial_state(ROWS)
+    run, state = LAYERS[anchor]
     x = inputs(seed)
     mask = np.random.default_rng(seed).random((ROWS, TOKENS)) > 0.3
     real = mask if masked else np.ones_like(mask)
@@ -305,22 +289,3 @@ def test_surprise_does_not_change_the_outputs():
     layer = memory_layer()
     outputs, _, state = forward(layer, return_surprise=True)(inputs())
     close(forward(layer)(inputs()), (outputs, state), 1e-12)
-
-
-@pytest.mark.parametrize("context", [False, True])
-def test_gates_know_what_came_before_if_they_are_to(context):
-    layer = memory_layer(gate_context=context, kernel_size=3)
-    x = inputs(9, tokens=6)
-    x[:, 5] = x[:, 2]  # the same token, behind others
-    x[:, 3] = x[:, 0]
-    _, told, _ = forward(layer, return_surprise="with_gates")(x)
-    gates = to_numpy(told)[..., HEADS:]
-    if context:
-        assert np.all(gates[:, 5] != gates[:, 2])
-    else:
-        close(gates[:, 5], gates[:, 2], 1e-12)
-    # Two tokens before and no more: with the first three again, all is alike.
-    x[:, 4] = x[:, 1]
-    _, told, _ = forward(layer, return_surprise="with_gates")(x[:, :6])
-    gates = to_numpy(told)[..., HEADS:]
-    close(gates[:, 5], gates[:, 2], 1e-12)
