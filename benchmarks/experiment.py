@@ -141,29 +141,11 @@ MATRIX = {"memory_depth": 1}
 BEST = "LMM, wide and sparse"
 # The same, and what it writes in training counts: for what is rare and stays.
 PAYING = "LMM, writes cost"
-# And the first block, whose gates know a token alone and write whatever looks
-# like one worth writing, keeps nothing for long at first: no head of it does.
-FORGETTING = "LMM, first block forgets"
 COSTLY = {"update_rule": {**SPARSE["update_rule"], "write_cost": 0.3}}
 ABLATIONS |= {
     "LMM, wide matrix": Variant("LMM", MATRIX, "LMM", head_expansion=2),
     BEST: Variant("LMM", MATRIX | SPARSE, "LMM", head_expansion=2),
     PAYING: Variant("LMM", MATRIX | COSTLY, "LMM", head_expansion=2),
-    FORGETTING: Variant(
-        "LMM",
-        MATRIX
-        | COSTLY
-        | {
-            "first_block": {
-                "update_rule": {
-                    **COSTLY["update_rule"],
-                    "initial_forgetting": 1e-2,
-                }
-            }
-        },
-        "LMM",
-        head_expansion=2,
-    ),
 }
 # The bank of slots stands where the neural memory does.
 ABLATIONS["slots for LMM's memory"] = Variant("slots", ablates="LMM")
@@ -290,9 +272,6 @@ class Experiment:
         if variant.mixer in HAS_CHUNKS:
             # Whole, so that other defaults of the package are another cell.
             options["update_rule"] = _update_rule(options).get_config()
-            if "first_block" in options:
-                rule = _update_rule(options["first_block"])
-                options["first_block"] = {"update_rule": rule.get_config()}
         configuration = {
             "experiment": self.name,
             "model": model,
@@ -357,9 +336,6 @@ def _mixer_options(configuration):
     options |= configuration["mixer_options"]
     if "update_rule" in options:
         options["update_rule"] = _update_rule(options)
-    if "first_block" in options:
-        rule = _update_rule(options["first_block"])
-        options["first_block"] = {"update_rule": rule}
     if "network" in options:
         options["network"] = MLPMemory(**options["network"])
     return options

@@ -7,7 +7,6 @@ on two cores, `full` for a GPU.
 from benchmarks.experiment import ABLATIONS
 from benchmarks.experiment import BASELINES
 from benchmarks.experiment import BEST
-from benchmarks.experiment import FORGETTING
 from benchmarks.experiment import PAYING
 from benchmarks.experiment import TITANS
 from benchmarks.experiment import Experiment
@@ -88,14 +87,7 @@ SMALL_RECALL = {
 FEW_BYTE_PAIRS = {"tokenizer": {"byte_pairs": 1024}}
 NEEDLE = {
     **SMALL,
-    "models": (
-        FORGETTING,
-        PAYING,
-        BEST,
-        "transformer",
-        "window",
-        "mamba-2",
-    ),
+    "models": (PAYING, BEST, "transformer", "window", "mamba-2"),
     "parameters": 200_000,
     "length": 384,
     "batch_size": 16,

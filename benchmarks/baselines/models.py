@@ -63,7 +63,6 @@ def language_model(
     window_size,
     parameters=None,
     dtype=None,
-    first_block=None,
     **mixer_options,
 ):
     """A decoder of token ids, with input and output embedding tied.
@@ -82,7 +81,6 @@ def language_model(
             percent: the multilayer perceptrons are as wide as makes up for
             the mixers. By default they are 8/3 of `hidden_dim` wide.
         dtype: The dtype policy of all layers.
-        first_block: What of `mixer_options` is otherwise in the first block.
         **mixer_options: Further arguments of the mixer; of its memory, for
             MAC, MAG and MAL, but for `num_persistent_tokens`.
 
@@ -107,13 +105,7 @@ def language_model(
     x = _decoder(
         x,
         _mixers(
-            mixer_name,
-            num_layers,
-            num_heads,
-            window_size,
-            dtype,
-            mixer_options,
-            first_block,
+            mixer_name, num_layers, num_heads, window_size, dtype, mixer_options
         ),
         parameters,
         embedding.count_params(),
@@ -132,7 +124,6 @@ def vector_model(
     window_size,
     parameters=None,
     dtype=None,
-    first_block=None,
     **mixer_options,
 ):
     """`language_model`'s decoder between two dense maps.
@@ -144,7 +135,7 @@ def vector_model(
         channels: Width of the inputs.
         outputs: Width of the outputs.
         hidden_dim, num_layers, num_heads, window_size, parameters, dtype,
-            first_block, **mixer_options: As `language_model`'s.
+            **mixer_options: As `language_model`'s.
 
     Returns:
         A `keras.Model` from `(batch, length, channels)` to `(batch, length,
@@ -164,13 +155,7 @@ def vector_model(
     x = _decoder(
         x,
         _mixers(
-            mixer_name,
-            num_layers,
-            num_heads,
-            window_size,
-            dtype,
-            mixer_options,
-            first_block,
+            mixer_name, num_layers, num_heads, window_size, dtype, mixer_options
         ),
         parameters,
         front.count_params() + head.count_params(),
@@ -179,15 +164,12 @@ def vector_model(
     return keras.Model(vectors, head(x))
 
 
-def _mixers(
-    name, num_layers, num_heads, window_size, dtype, options, first_block=None
-):
+def _mixers(name, num_layers, num_heads, window_size, dtype, options):
     check_choice("mixer_name", name, MIXERS)
     check_positive_integer("num_layers", num_layers)
-    first = {**options, **(first_block or {})}
     return [
-        MIXERS[name](num_heads, window_size, dtype=dtype, **one)
-        for one in (first, *[options] * (num_layers - 1))
+        MIXERS[name](num_heads, window_size, dtype=dtype, **options)
+        for _ in range(num_layers)
     ]
 
 

@@ -62,23 +62,6 @@ def test_a_variants_heads_are_wide_in_proportion(monkeypatch):
     assert (memory.head_dim, memory.memory_depth) == (48, 1)  # 3 x 32 / 2
 
 
-def test_a_first_block_may_have_a_rule_of_its_own():
-    name = experiment.FORGETTING
-    of = Experiment(
-        **{**RECALL, "models": (name,), "num_layers": 3}
-    ).configuration(name)
-    rules = [
-        of["mixer_options"]["first_block"]["update_rule"],
-        *[of["mixer_options"]["update_rule"]] * 2,
-    ]
-    # Each is whole, and they differ where they are to.
-    assert rules[0] == {**rules[1], "initial_forgetting": 1e-2}
-    model = build_model(of, build_task(of))
-    for block, rule in enumerate(rules):
-        mixer = model.get_layer(f"block_{block}").mixer
-        assert mixer.update_rule.get_config() == rule
-
-
 @pytest.mark.parametrize("name", ["LMM, paper's form", "LMM, no momentum"])
 def test_parts_of_a_memory_are_made_of_plain_options(name):
     of = Experiment(**{**RECALL, "models": (name,)}).configuration(name)
