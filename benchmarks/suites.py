@@ -157,6 +157,19 @@ STANDARD = (
         steps=200,
         **SMALL,
     ),
+    Experiment(
+        "decade",
+        "addresses",
+        {"question": "decade", **FEW_BYTE_PAIRS},
+        length=256,
+        steps=400,
+        **{
+            **SMALL,
+            "parameters": 200_000,
+            "batch_size": 32,
+            "cases": 80,
+        },
+    ),
     *(
         Experiment(
             f"electricity, {horizon}",

@@ -78,7 +78,7 @@ def test_needle_is_missed(change):
 
 def test_what_lacks_a_model_a_level_or_a_length_is_not_measured():
     lines = needle(SHARES)
-    assert verdicts([]) == [NOT_MEASURED] * 3
+    assert verdicts([]) == [NOT_MEASURED] * 4
     without = [x for x in lines if x["configuration"]["model"] != "window"]
     aim = aims(groups(without))[0]
     assert aim.verdict == NOT_MEASURED and "window on needle" in aim.why
@@ -177,6 +177,46 @@ def test_facts_need_one_of_ours_and_not_all():
     assert verdicts(of(BASELINES))[2] == NOT_MEASURED
     assert verdicts(of(("LMM", "mamba-2", "transformer")))[2] == REACHED
     assert verdicts(of(("LMM", "mamba-2")))[2] == NOT_MEASURED
+
+
+def documents(shares, questions=("party", "decade")):
+    """`shares`: each model's beyond the training length; 0.3 if not named."""
+    return [
+        line(
+            experiment(
+                question,
+                "addresses",
+                {"question": question},
+                MODELS,
+                times=(1, 2, 4),
+            ),
+            model,
+            {
+                16: found(1.0),
+                32: found(shares.get(model, 0.3) + 0.05),
+                64: found(shares.get(model, 0.3) - 0.05),
+            },
+        )
+        for question in questions
+        for model in MODELS
+    ]
+
+
+def test_documents_are_a_quarter_better_or_not():
+    lines = documents({"MAL": 0.6, "window": 0.47})
+    aim = aims(groups(lines))[3]
+    assert aim.verdict == REACHED
+    assert aim.why == (
+        "decade: MAL 60.0 %, window 47.0 %; party: MAL 60.0 %, window 47.0 %"
+    )
+    # One question of those that were asked is enough to miss it.
+    mixed = documents({"MAL": 0.6}, ["decade"]) + documents({}, ["party"])
+    assert verdicts(mixed)[3] == MISSED
+    without = [
+        one for one in lines if one["configuration"]["model"] != "mamba-2"
+    ]
+    assert verdicts(without)[3] == NOT_MEASURED
+    assert aims(groups(stories({})))[3].verdict == NOT_MEASURED
 
 
 def test_other_prose_and_ablations_are_not_what_is_spoken_of():
