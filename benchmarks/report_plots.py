@@ -86,7 +86,7 @@ def by_length(found, metric):
     """The score at each held-out length."""
     found = [group for group in found if is_main(group)]
     lengths = sorted({n for group in found for n in group.lengths})
-    of, steps = found[0].configuration, found[0].rows_of
+    of, rows_of = found[0].configuration, found[0].rows_of
     scale = 100 if metric == "exact_match" else 1
     figure = lines(
         found,
@@ -94,9 +94,9 @@ def by_length(found, metric):
         lambda group: [
             [scale * v for v in group.values(metric, n)] for n in lengths
         ],
-        f"{steps} of a held-out row",
+        f"{rows_of} of a held-out row",
         unit(metric),
-        f"{of['experiment']}: trained on {of['length']:,} {steps}",
+        f"{of['experiment']}: trained on {of['length']:,} {rows_of}",
     )
     axis = figure.axes[0]
     if metric == "exact_match":
