@@ -71,10 +71,11 @@ MODELS = {
     "seasonal naive": Variant("seasonal-naive"),
     "NLinear": Variant("nlinear"),
     "DLinear": Variant("dlinear"),
+    "naive Bayes": Variant("naive-bayes"),
 }
 TITANS = ("MAC", "MAG", "MAL", "LMM")
-# Forecasters that no steps train; their size is their task's.
-CLOSED_FORMS = ("seasonal-naive", "nlinear", "dlinear")
+# What no steps train; their size is their task's.
+CLOSED_FORMS = ("seasonal-naive", "nlinear", "dlinear", "naive-bayes")
 BASELINES = ("transformer", "window", "rg-lru", "mamba-2", "gated-delta")
 
 PAPERS_FORM = {

@@ -34,6 +34,7 @@ LOOKS = {
     "seasonal naive": ("#BBBBBB", "d"),
     "NLinear": ("#6699CC", "h"),
     "DLinear": ("#661100", "H"),
+    "naive Bayes": ("#0077BB", "x"),
 }
 
 

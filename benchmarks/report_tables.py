@@ -9,6 +9,9 @@ from benchmarks.measure import median
 from benchmarks.results_of import METRICS
 
 NOTHING = "\u2013"
+# A score split by more than this is neither read nor printed: of each there
+# are few, and a page is not so wide.
+MOST_GROUPS = 16
 
 
 def in_order(found):
@@ -111,7 +114,7 @@ def by_group(found, metric):
     """One experiment at its greatest length, split by what its score is."""
     found = in_order(found)
     names = {name: None for group in found for name in group.names(metric)}
-    if not names:
+    if not 0 < len(names) <= MOST_GROUPS:
         return []
     length = max(length for group in found for length in group.lengths)
     if metric.endswith("_by_position"):

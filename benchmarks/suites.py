@@ -15,6 +15,7 @@ EVERY = (*TITANS, BEST, "slots", *BASELINES)
 FEW = ("MAG", BEST, "transformer", "window", "mamba-2")
 LANGUAGE = ("MAG", BEST, "transformer", "mamba-2")
 FORECASTERS = ("seasonal naive", "NLinear", "DLinear")
+COUNTS = "naive Bayes"
 HORIZONS = (96, 192, 336, 720)
 ABLATED = (*TITANS, *ABLATIONS)
 
@@ -155,7 +156,7 @@ STANDARD = (
         {"question": "party"},
         length=512,
         steps=200,
-        **SMALL,
+        **{**SMALL, "models": (*FEW, COUNTS)},
     ),
     Experiment(
         "decade",
@@ -165,6 +166,7 @@ STANDARD = (
         steps=400,
         **{
             **SMALL,
+            "models": (*FEW, COUNTS),
             "parameters": 200_000,
             "batch_size": 32,
             "cases": 80,
@@ -291,7 +293,7 @@ FULL = (
             "addresses",
             {"question": question, **WORDS},
             length=2048,
-            **LARGE,
+            **{**LARGE, "models": (*EVERY, COUNTS)},
         )
         for question in ("president", "party", "decade")
     ),

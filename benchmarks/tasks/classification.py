@@ -32,10 +32,11 @@ class Classification(AnswerTask):
         first = vocabulary_size + 1
         self.choices = first + np.arange(len(self.classes))
         self.vocabulary_size = first + len(self.classes)
-        self._training, self._held_out = list(training), list(held_out)
+        self.training_documents = list(training)
+        self._held_out = list(held_out)
         # Every class is drawn as often, whatever there is of it.
         self._of_class = {}
-        for document in self._training:
+        for document in self.training_documents:
             self._of_class.setdefault(document[1], []).append(document)
 
     def training_row(self, rng):

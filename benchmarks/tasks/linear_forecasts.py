@@ -22,6 +22,7 @@ class SeasonalNaive:
         check_count("horizon", horizon)
         check_count("season", season)
         self.horizon, self.season = horizon, season
+        self.weight_shapes = []
 
     def __call__(self, inputs):
         """`(batch, length, channels)` to `(batch, horizon, channels)`."""
@@ -57,6 +58,7 @@ class LinearForecast:
         check_choice("subtract", subtract, ("last", None))
         self.length, self.horizon = length, horizon
         self.subtract, self.ridge = subtract, ridge
+        self.weight_shapes = [(length + 1, horizon)]
 
     def fit(self, series, windows_at_once=2048):
         """From every window of `(steps, channels)`."""

@@ -5,11 +5,13 @@ import json
 import pytest
 
 from benchmarks import report_plots
+from benchmarks import report_tables
 from benchmarks.experiment import ABLATIONS
 from benchmarks.experiment import BEST
 from benchmarks.experiment import MODELS
 from benchmarks.experiment import PAYING
 from benchmarks.report import report
+from benchmarks.results_of import groups
 from tests.benchmarks.made_up import experiment
 from tests.benchmarks.made_up import found
 from tests.benchmarks.made_up import line
@@ -105,6 +107,14 @@ def test_splits_are_those_of_the_longest_rows(text):
     # What would be the last is a single token of each row.
     assert "| bits per byte by position, at 256 | 8 | 64 |" in text
     assert row(text, "addresses", "MAG")[1:3] == ["2.500", "2.500"]
+
+
+@pytest.mark.parametrize("classes", [16, 17])
+def test_a_split_of_too_many_is_no_table(classes):
+    split = {"exact_match_by_class": dict.fromkeys(map(str, range(classes)), 1)}
+    one = line(RECALL, "LMM", {16: found(1.0, **split)})
+    table = report_tables.by_group(groups([one]), "exact_match_by_class")
+    assert len(table) == (3 if classes == 16 else 0)
 
 
 def test_aims_are_in_the_report(text):

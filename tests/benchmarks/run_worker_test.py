@@ -9,6 +9,7 @@ from benchmarks.experiment import Experiment
 from benchmarks.run_worker import Training
 from benchmarks.run_worker import rows_of
 from benchmarks.tasks.recall import AssociativeRecall
+from tests.benchmarks.stand_ins import stand_ins  # noqa: F401
 from tests.benchmarks.tasks.checks import equal
 
 OPTIONS = {"pairs": 2, "num_keys": 4, "num_values": 4}
@@ -118,4 +119,24 @@ def test_forecasters_in_closed_form_are_judged_as_all_are(model):
     weights = 0 if model == "seasonal naive" else 337 * 48
     assert about["parameters"] == weights
     if weights:
-        assert cell.forecast.weights.size == weights
+        assert cell.model.forecaster.weights.size == weights
+
+
+def test_token_counts_are_judged_as_all_are(stand_ins):  # noqa: F811
+    experiment = Experiment(
+        "decade",
+        "addresses",
+        {"question": "decade"},
+        length=64,
+        models=("naive Bayes", "window"),
+        parameters=10_000,
+        steps=2,
+        batch_size=2,
+    )
+    cell = run_worker.make(
+        {"configuration": experiment.configuration("naive Bayes"), "seed": 0}
+    )
+    assert cell.about()["parameters"] == 2 * 256
+    assert 0 < cell.train(steps=2)["loss"] < 10
+    score = cell.score(64, 4)["score"]
+    assert 0 <= score["exact_match"] <= 1 and np.isfinite(score["nats"])
