@@ -92,7 +92,6 @@ NEEDLE = {
     "parameters": 200_000,
     "length": 384,
     "batch_size": 16,
-    "seeds": (0, 1, 2),
 }
 # Of 10,000 words 3 to 5 are numbers in the novels, about 100 in the addresses,
 # and each may be taken for a needle.
