@@ -55,7 +55,7 @@ class ClosedForm(CellWork):
 
 
 class Forecast:
-    """A forecaster of a task's series, by the steps of which it is patched."""
+    """A forecaster that reads single steps, on a task that patches them."""
 
     def __init__(self, forecaster, task):
         self.forecaster, self.task = forecaster, task
