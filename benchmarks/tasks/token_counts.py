@@ -1,7 +1,9 @@
 """What a classifier of long documents must beat: counting their tokens.
 
-counts = TokenCounts(task).fit()
-task.evaluate(counts, length=4096, batch_size=4)
+    counts = TokenCounts(task).fit()
+    task.evaluate(counts, length=4096, batch_size=4)
+
+It is called as a model is, and judged as all are.
 """
 
 import numpy as np
