@@ -64,6 +64,18 @@ def test_a_variant_of_a_titan_may_reach_it():
     assert aim.verdict == REACHED and aim.why.startswith(f"{variant} 99.0 %")
 
 
+def test_full_attention_is_shown_beside_and_is_no_rival():
+    lines = needle(SHARES | {"transformer": (0.8, 0.7, 1.0)})
+    aim = aims(groups(lines))[0]
+    assert aim.verdict == REACHED
+    assert "; transformer 80.0 %, 70.0 %, 100.0 % (" in aim.why
+    for one in lines:
+        if one["configuration"]["model"] == "transformer":
+            one["scores"].pop("256")
+    aim = aims(groups(lines))[0]
+    assert aim.verdict == REACHED and "transformer" not in aim.why
+
+
 @pytest.mark.parametrize(
     "change",
     [
