@@ -86,7 +86,7 @@ def chosen(found, task, names, also=(), **options):
             continue
         has = of["options"]
         if all(has.get(name) == value for name, value in options.items()):
-            if not _is_ablation(group):
+            if not _stands_apart(group):
                 models.setdefault(group.model, group)
     given = [str(value) for value in options.values() if value is not None]
     what = ", ".join([task, *given])
@@ -98,8 +98,10 @@ def chosen(found, task, names, also=(), **options):
     return models
 
 
-def _is_ablation(group):
-    return group.experiment.endswith("ablations")
+def _stands_apart(group):
+    """Ablations, and what was trained with states carried on."""
+    carried = "segment" in group.configuration
+    return carried or group.experiment.endswith("ablations")
 
 
 def mean(group, metric, length):

@@ -186,6 +186,11 @@ class Experiment:
         divisors: Of training rows. With `(1, 2, 4)` every second and third
             step has rows of half and of a quarter the length, and twice and
             four times as many of them: the same for all models.
+        segment: Tokens that a model with a state is trained on, and judged,
+            at a time: the state is carried on from segment to segment, the
+            gradient is not. A model without one reads rows whole. By default
+            all models are trained on whole rows, and judged `length` tokens
+            at a time.
         hidden_dim, num_layers, num_heads: Of the models.
         window_size: Tokens of windows and segments.
         chunk_size: Tokens of a memory's chunk.
@@ -212,6 +217,7 @@ class Experiment:
     steps: int
     batch_size: int
     divisors: tuple[int, ...] = (1,)
+    segment: int | None = None
     hidden_dim: int = 64
     num_layers: int = 2
     num_heads: int = 2
@@ -235,6 +241,8 @@ class Experiment:
             check_choice("models", model, MODELS)
         for name in ("length", "parameters", "steps", "batch_size", "cases"):
             check_count(name, getattr(self, name))
+        if self.segment is not None:
+            check_count("segment", self.segment)
         for divisor in self.divisors:
             check_count("divisors", divisor)
             if self.length % divisor:
@@ -254,7 +262,9 @@ class Experiment:
 
     def configuration(self, model):
         """All that the result of one of the models depends on."""
-        apart = ("name", "models", "seeds", "limit_minutes", "num_slots")
+        apart = ["name", "models", "seeds", "limit_minutes", "num_slots"]
+        if self.segment is None:
+            apart.append("segment")
         common = {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)

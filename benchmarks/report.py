@@ -125,12 +125,15 @@ def described(group):
     of = group.configuration
     options = ", ".join(f"{k} {v}" for k, v in of["options"].items())
     lengths = ", ".join(f"{of['length'] // d:,}" for d in of["divisors"])
+    carried = ""
+    if segment := of.get("segment"):
+        carried = f", {segment:,} at a time where there is a state to carry on"
     return (
         f"Task `{of['task']}`{f' ({options})' if options else ''}; "
         f"{of['num_layers']} blocks of width {of['hidden_dim']}, "
         f"{of['num_heads']} heads, windows of {of['window_size']}, chunks of "
         f"{of['chunk_size']}; {of['steps']:,} steps of {of['batch_size']} rows "
-        f"of {lengths} {group.rows_of}."
+        f"of {lengths} {group.rows_of}{carried}."
     )
 
 

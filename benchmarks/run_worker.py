@@ -70,6 +70,13 @@ def compile_model(model, task, configuration):
     model.optimizer.exclude_from_weight_decay(var_list=vectors)
 
 
+def by_segments(model, segment):
+    """What trains the model so many tokens at a time, its state carried on."""
+    from keras_titans.models import SegmentedTrainer
+
+    return SegmentedTrainer(model, segment)
+
+
 class Training(CellWork):
     """A model and how far its training is.
 
@@ -88,7 +95,12 @@ class Training(CellWork):
             shorter = self.configuration["length"] // divisor
             self.tasks.append(build_task(self.configuration, shorter))
         self.model = build_model(self.configuration, task)
-        compile_model(self.model, task, self.configuration)
+        self.carries = self.configuration["mixer"] != "transformer"
+        self.segment = self.configuration.get("segment")
+        self.trained = self.model
+        if self.segment and self.carries:
+            self.trained = by_segments(self.model, self.segment)
+        compile_model(self.trained, task, self.configuration)
         self.step, self.judge = 0, None
 
     @property
@@ -102,7 +114,7 @@ class Training(CellWork):
         data = training_steps(
             self.tasks, batch_size, self.seed, self.step, steps
         )
-        history = self.model.fit(data, shuffle=False, verbose=0).history
+        history = self.trained.fit(data, shuffle=False, verbose=0).history
         self.step += steps
         loss = float(history["loss"][-1])
         return {
@@ -117,9 +129,9 @@ class Training(CellWork):
             self.judge = Judge(
                 self.model,
                 self.task,
-                self.configuration["length"],
+                self.segment or self.configuration["length"],
                 self.configuration["judge_batch"],
-                carries=self.configuration["mixer"] != "transformer",
+                self.carries,
             )
         score = self.judge.score(length, count)
         return {"score": score, "seconds": time.perf_counter() - start}

@@ -84,6 +84,7 @@ SMALL_RECALL = {
     "batch_size": 32,
     "cases": 80,
 }
+CARRIED = {"divisors": (1, 2, 4, 8), "times": (1, 2), "seeds": (0,)}
 SMALL_ABLATIONS = {"models": ABLATED, "parameters": 250_000, "seeds": (0,)}
 
 # Byte pairs, so that a row is short; in training, only answers count.
@@ -179,6 +180,23 @@ STANDARD = (
             "cases": 80,
         },
     ),
+    # Rows of eight segments and fewer: what a state is to become by then is
+    # seen in training.
+    Experiment(
+        "decade, carried on",
+        "addresses",
+        {"question": "decade", **FEW_BYTE_PAIRS},
+        length=2048,
+        steps=400,
+        **{
+            **SMALL,
+            **CARRIED,
+            "segment": 256,
+            "parameters": 200_000,
+            "batch_size": 8,
+            "cases": 80,
+        },
+    ),
     *(
         Experiment(
             f"electricity, {horizon}",
@@ -201,6 +219,14 @@ STANDARD = (
         "bases", "bases", {}, length=512, steps=300, same_tokens=True, **SMALL
     ),
     Experiment("species", "species", {}, length=512, steps=200, **SMALL),
+    Experiment(
+        "species, carried on",
+        "species",
+        {},
+        length=4096,
+        steps=400,
+        **{**SMALL, **CARRIED, "segment": 512, "batch_size": 2},
+    ),
     Experiment(
         "definitions",
         "wordnet",

@@ -231,7 +231,7 @@ def test_documents_are_a_quarter_better_or_not():
     assert aims(groups(stories({})))[3].verdict == NOT_MEASURED
 
 
-def test_other_prose_and_ablations_are_not_what_is_spoken_of():
+def test_what_stands_apart_is_not_what_is_spoken_of():
     lines = stories({"LMM": 0.9})
     for one in lines:
         one["configuration"]["options"]["prose"] = "addresses"
@@ -240,6 +240,10 @@ def test_other_prose_and_ablations_are_not_what_is_spoken_of():
     for one in lines:
         one["configuration"]["experiment"] = "addresses, ablations"
     assert verdicts(lines)[1] == NOT_MEASURED
+    lines = stories({"LMM": 0.9})
+    for one in lines:
+        one["configuration"]["segment"] = 4
+    assert verdicts(lines)[2] == NOT_MEASURED
 
 
 def test_the_octave_that_ends_before_a_length():

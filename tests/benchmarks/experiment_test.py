@@ -43,6 +43,10 @@ def test_a_configuration_is_what_json_gives_back():
     assert json.loads(json.dumps(of)) == of
     assert of["mixer_options"] == {"num_slots": 64}
     assert "seeds" not in of and "limit_minutes" not in of
+    # What does not carry a state on is the cell that it was.
+    assert "segment" not in of
+    of = Experiment(**RECALL, segment=8).configuration("slots")
+    assert of["segment"] == 8
 
 
 def test_a_variant_replaces_the_experiments_sizes(monkeypatch):
@@ -113,6 +117,7 @@ def test_a_forecast_is_made_at_the_last_step():
         ({"task": "chess"}, "`task` must be one of"),
         ({"models": ("LSTM",)}, "`models` must be one of"),
         ({"divisors": (3,)}, "`divisors` must divide"),
+        ({"segment": 0}, "`segment` must be"),
         ({"steps": 0}, "`steps` must be"),
     ],
 )

@@ -10,6 +10,7 @@ from benchmarks.experiment import ABLATIONS
 from benchmarks.experiment import BEST
 from benchmarks.experiment import MODELS
 from benchmarks.experiment import PAYING
+from benchmarks.report import described
 from benchmarks.report import report
 from benchmarks.results_of import groups
 from tests.benchmarks.made_up import experiment
@@ -72,6 +73,12 @@ def row(text, title, name):
         row for row in part.splitlines() if row.startswith(f"| {name} |")
     ][:1]
     return [cell.strip() for cell in found.strip("|").split("|")]
+
+
+def test_a_training_that_carries_states_on_is_said_to():
+    of = experiment("r", "recall", {}, ("LMM",), segment=4, divisors=(1, 2))
+    (group,) = groups([line(of, "LMM", {16: found(1.0)})])
+    assert "2 rows of 16, 8 tokens, 4 at a time where" in described(group)
 
 
 def test_means_spreads_and_counts(text):

@@ -67,6 +67,31 @@ def test_slices_are_steps_of_one_training(monkeypatch):
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)
 
 
+def test_a_state_is_carried_on_in_training_and_in_judging():
+    weights = {}
+    for segment in (None, 8, 4):
+        training = Training(spec(segment=segment, steps=3))
+        assert np.isfinite(training.train(steps=3)["loss"])
+        assert int(training.trained.optimizer.iterations) == 3
+        training.score(16, 4)
+        assert training.judge.piece == (segment or 8)
+        weights[segment] = training.model.get_weights()
+    # One segment is the whole row; of two, the gradient is cut off.
+    for whole, one in zip(weights[None], weights[8]):
+        np.testing.assert_allclose(whole, one, rtol=1e-3, atol=1e-4)
+    assert any(
+        np.abs(whole - two).max() > 1e-3
+        for whole, two in zip(weights[None], weights[4])
+    )
+
+
+def test_what_has_no_state_reads_rows_whole():
+    training = Training(spec("transformer", segment=4))
+    assert training.trained is training.model
+    assert np.isfinite(training.train(steps=1)["loss"])
+    assert set(training.score(16, 4)["score"]) >= {"exact_match"}
+
+
 def test_scores_and_facts_of_a_cell():
     training = Training(spec())
     training.train(steps=1)
