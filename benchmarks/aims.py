@@ -100,7 +100,7 @@ def chosen(found, task, names, also=(), **options):
 
 def _stands_apart(group):
     """Ablations, and what was trained with states carried on."""
-    carried = "segment" in group.configuration
+    carried = "carried" in group.configuration
     return carried or group.experiment.endswith("ablations")
 
 

@@ -186,11 +186,10 @@ class Experiment:
         divisors: Of training rows. With `(1, 2, 4)` every second and third
             step has rows of half and of a quarter the length, and twice and
             four times as many of them: the same for all models.
-        segment: Tokens that a model with a state is trained on, and judged,
-            at a time: the state is carried on from segment to segment, the
-            gradient is not. A model without one reads rows whole. By default
-            all models are trained on whole rows, and judged `length` tokens
-            at a time.
+        carried: Of training rows likewise, but longer ones: with `(1, 2, 4)`
+            of twice and four times the length, and half and a quarter as many.
+            A model with a state reads them `length` tokens at a time, the
+            state carried on and the gradient not; one without, whole.
         hidden_dim, num_layers, num_heads: Of the models.
         window_size: Tokens of windows and segments.
         chunk_size: Tokens of a memory's chunk.
@@ -217,7 +216,7 @@ class Experiment:
     steps: int
     batch_size: int
     divisors: tuple[int, ...] = (1,)
-    segment: int | None = None
+    carried: tuple[int, ...] = ()
     hidden_dim: int = 64
     num_layers: int = 2
     num_heads: int = 2
@@ -241,8 +240,18 @@ class Experiment:
             check_choice("models", model, MODELS)
         for name in ("length", "parameters", "steps", "batch_size", "cases"):
             check_count(name, getattr(self, name))
-        if self.segment is not None:
-            check_count("segment", self.segment)
+        if self.carried and self.divisors != (1,):
+            raise ValueError(
+                "Arguments `carried` and `divisors` exclude each other. "
+                f"Received: carried={self.carried}, divisors={self.divisors}."
+            )
+        for multiple in self.carried:
+            check_count("carried", multiple)
+            if self.batch_size % multiple:
+                raise ValueError(
+                    "Argument `carried` must divide `batch_size`. Received: "
+                    f"carried={self.carried}, batch_size={self.batch_size}."
+                )
         for divisor in self.divisors:
             check_count("divisors", divisor)
             if self.length % divisor:
@@ -263,8 +272,8 @@ class Experiment:
     def configuration(self, model):
         """All that the result of one of the models depends on."""
         apart = ["name", "models", "seeds", "limit_minutes", "num_slots"]
-        if self.segment is None:
-            apart.append("segment")
+        if not self.carried:
+            apart.append("carried")
         common = {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)
@@ -293,6 +302,14 @@ class Experiment:
         }
         # Tuples are lists in JSON, and must compare as they do there.
         return json.loads(json.dumps(configuration))
+
+
+def training_lengths(configuration):
+    """Tokens of the training rows, one length for each step in turn."""
+    length = configuration["length"]
+    if carried := configuration.get("carried"):
+        return [length * multiple for multiple in carried]
+    return [length // divisor for divisor in configuration["divisors"]]
 
 
 def build_task(configuration, length=None):

@@ -13,6 +13,7 @@ from benchmarks import report_plots
 from benchmarks import report_tables
 from benchmarks import suites
 from benchmarks.aims import aims
+from benchmarks.experiment import training_lengths
 from benchmarks.results_of import by_experiment
 from benchmarks.results_of import groups
 from benchmarks.results_of import metric_of
@@ -124,10 +125,10 @@ def described(group):
     """What an experiment is, in a sentence."""
     of = group.configuration
     options = ", ".join(f"{k} {v}" for k, v in of["options"].items())
-    lengths = ", ".join(f"{of['length'] // d:,}" for d in of["divisors"])
+    lengths = ", ".join(f"{n:,}" for n in training_lengths(of))
     carried = ""
-    if segment := of.get("segment"):
-        carried = f", {segment:,} at a time where there is a state to carry on"
+    if "carried" in of:
+        carried = ", fewer of the longer, their state carried on"
     return (
         f"Task `{of['task']}`{f' ({options})' if options else ''}; "
         f"{of['num_layers']} blocks of width {of['hidden_dim']}, "

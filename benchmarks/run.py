@@ -29,6 +29,7 @@ from benchmarks import measure
 from benchmarks import suites
 from benchmarks import workers
 from benchmarks.experiment import CLOSED_FORMS
+from benchmarks.experiment import training_lengths
 
 RESULTS = pathlib.Path(__file__).parent / "results"
 MODULE = "benchmarks.run_worker"
@@ -143,7 +144,7 @@ def worker_on(backend):
 
 def trained(configuration, ask, on_steps):
     """Train in slices; ends where the loss is not finite."""
-    steps, cycle = configuration["steps"], len(configuration["divisors"])
+    steps, cycle = configuration["steps"], len(training_lengths(configuration))
     # Whole cycles of lengths, so that the slices' losses compare.
     slices = 1 if configuration["mixer"] in CLOSED_FORMS else SLICES
     size = max(steps // slices // cycle, 1) * cycle

@@ -9,21 +9,18 @@ from benchmarks.closed_form import ClosedForm
 from benchmarks.experiment import CLOSED_FORMS
 from benchmarks.experiment import build_model
 from benchmarks.experiment import build_task
+from benchmarks.experiment import training_lengths
 from benchmarks.judge import Judge
 
 
-def rows_of(tasks, batch_size, seed, step):
-    """The training batch of a step: of one task after the other.
-
-    Each step has as many tokens as `batch_size` rows of the longest.
-    """
+def rows_of(tasks, tokens, seed, step):
+    """The training batch of a step, of so many tokens: one task in turn."""
     task = tasks[step % len(tasks)]
-    longest = max(one.length for one in tasks)
-    rows = batch_size * longest // task.length
+    rows = tokens // task.length
     return next(task.training(seed, rows, first_step=step))
 
 
-def training_steps(tasks, batch_size, seed, first, count):
+def training_steps(tasks, tokens, seed, first, count):
     """A range of the training steps, as what `fit` takes."""
     import keras
 
@@ -32,7 +29,7 @@ def training_steps(tasks, batch_size, seed, first, count):
             return count
 
         def __getitem__(self, index):
-            return rows_of(tasks, batch_size, seed, first + index)[:3]
+            return rows_of(tasks, tokens, seed, first + index)[:3]
 
     return Steps()
 
@@ -90,16 +87,18 @@ class Training(CellWork):
         self.configuration, self.seed = spec["configuration"], spec["seed"]
         keras.utils.set_random_seed(self.seed)
         task = build_task(self.configuration)
-        self.task, self.tasks = task, [task]
-        for divisor in self.configuration["divisors"][1:]:
-            shorter = self.configuration["length"] // divisor
-            self.tasks.append(build_task(self.configuration, shorter))
+        self.task = task
+        self.tasks = [
+            task
+            if length == task.length
+            else build_task(self.configuration, length)
+            for length in training_lengths(self.configuration)
+        ]
         self.model = build_model(self.configuration, task)
         self.carries = self.configuration["mixer"] != "transformer"
-        self.segment = self.configuration.get("segment")
         self.trained = self.model
-        if self.segment and self.carries:
-            self.trained = by_segments(self.model, self.segment)
+        if self.carries and "carried" in self.configuration:
+            self.trained = by_segments(self.model, task.length)
         compile_model(self.trained, task, self.configuration)
         self.step, self.judge = 0, None
 
@@ -110,10 +109,8 @@ class Training(CellWork):
     def train(self, steps):
         """So many steps more: their mean loss and their seconds."""
         start = time.perf_counter()
-        batch_size = self.configuration["batch_size"]
-        data = training_steps(
-            self.tasks, batch_size, self.seed, self.step, steps
-        )
+        tokens = self.configuration["batch_size"] * self.task.length
+        data = training_steps(self.tasks, tokens, self.seed, self.step, steps)
         history = self.trained.fit(data, shuffle=False, verbose=0).history
         self.step += steps
         loss = float(history["loss"][-1])
@@ -129,7 +126,7 @@ class Training(CellWork):
             self.judge = Judge(
                 self.model,
                 self.task,
-                self.segment or self.configuration["length"],
+                self.configuration["length"],
                 self.configuration["judge_batch"],
                 self.carries,
             )

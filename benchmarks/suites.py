@@ -84,7 +84,7 @@ SMALL_RECALL = {
     "batch_size": 32,
     "cases": 80,
 }
-CARRIED = {"divisors": (1, 2, 4, 8), "times": (1, 2), "seeds": (0,)}
+CARRIED = {"carried": (1, 2, 4, 8), "steps": 400, "seeds": (0,)}
 SMALL_ABLATIONS = {"models": ABLATED, "parameters": 250_000, "seeds": (0,)}
 
 # Byte pairs, so that a row is short; in training, only answers count.
@@ -180,20 +180,17 @@ STANDARD = (
             "cases": 80,
         },
     ),
-    # Rows of eight segments and fewer: what a state is to become by then is
-    # seen in training.
+    # What a state has become after eight lengths is seen in training.
     Experiment(
         "decade, carried on",
         "addresses",
         {"question": "decade", **FEW_BYTE_PAIRS},
-        length=2048,
-        steps=400,
+        length=256,
         **{
             **SMALL,
             **CARRIED,
-            "segment": 256,
             "parameters": 200_000,
-            "batch_size": 8,
+            "batch_size": 64,
             "cases": 80,
         },
     ),
@@ -223,9 +220,8 @@ STANDARD = (
         "species, carried on",
         "species",
         {},
-        length=4096,
-        steps=400,
-        **{**SMALL, **CARRIED, "segment": 512, "batch_size": 2},
+        length=512,
+        **{**SMALL, **CARRIED, "batch_size": 16},
     ),
     Experiment(
         "definitions",

@@ -242,7 +242,7 @@ def test_what_stands_apart_is_not_what_is_spoken_of():
     assert verdicts(lines)[1] == NOT_MEASURED
     lines = stories({"LMM": 0.9})
     for one in lines:
-        one["configuration"]["segment"] = 4
+        one["configuration"]["carried"] = [1, 2]
     assert verdicts(lines)[2] == NOT_MEASURED
 
 

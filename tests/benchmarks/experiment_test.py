@@ -44,9 +44,10 @@ def test_a_configuration_is_what_json_gives_back():
     assert of["mixer_options"] == {"num_slots": 64}
     assert "seeds" not in of and "limit_minutes" not in of
     # What does not carry a state on is the cell that it was.
-    assert "segment" not in of
-    of = Experiment(**RECALL, segment=8).configuration("slots")
-    assert of["segment"] == 8
+    assert "carried" not in of
+    of = Experiment(**RECALL, carried=(2, 1)).configuration("slots")
+    assert of["carried"] == [2, 1]
+    assert experiment.training_lengths(of) == [32, 16]
 
 
 def test_a_variant_replaces_the_experiments_sizes(monkeypatch):
@@ -117,7 +118,9 @@ def test_a_forecast_is_made_at_the_last_step():
         ({"task": "chess"}, "`task` must be one of"),
         ({"models": ("LSTM",)}, "`models` must be one of"),
         ({"divisors": (3,)}, "`divisors` must divide"),
-        ({"segment": 0}, "`segment` must be"),
+        ({"carried": (0,)}, "`carried` must be"),
+        ({"carried": (1, 4)}, "`carried` must divide `batch_size`"),
+        ({"carried": (1, 2), "divisors": (1, 2)}, "exclude each other"),
         ({"steps": 0}, "`steps` must be"),
     ],
 )

@@ -76,9 +76,9 @@ def row(text, title, name):
 
 
 def test_a_training_that_carries_states_on_is_said_to():
-    of = experiment("r", "recall", {}, ("LMM",), segment=4, divisors=(1, 2))
+    of = experiment("r", "recall", {}, ("LMM",), carried=(1, 2))
     (group,) = groups([line(of, "LMM", {16: found(1.0)})])
-    assert "2 rows of 16, 8 tokens, 4 at a time where" in described(group)
+    assert "2 rows of 16, 32 tokens, fewer of the longer" in described(group)
 
 
 def test_means_spreads_and_counts(text):

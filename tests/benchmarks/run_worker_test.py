@@ -35,10 +35,10 @@ def spec(model="window", **change):
 
 def test_every_step_has_as_many_tokens():
     tasks = [AssociativeRecall(length, **OPTIONS) for length in (16, 8)]
-    batches = [rows_of(tasks, 3, seed=0, step=step) for step in range(4)]
+    batches = [rows_of(tasks, 48, seed=0, step=step) for step in range(4)]
     shapes = [batch.inputs.shape for batch in batches]
     assert shapes == [(3, 16), (6, 8), (3, 16), (6, 8)]
-    again = rows_of(tasks, 3, seed=0, step=2)
+    again = rows_of(tasks, 48, seed=0, step=2)
     equal(again, batches[2])
     assert not np.array_equal(again.inputs, batches[0].inputs)
 
@@ -67,26 +67,35 @@ def test_slices_are_steps_of_one_training(monkeypatch):
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)
 
 
-def test_a_state_is_carried_on_in_training_and_in_judging():
-    weights = {}
-    for segment in (None, 8, 4):
-        training = Training(spec(segment=segment, steps=3))
+def test_a_training_that_carries_states_on():
+    weights = []
+    for change in ({}, {"carried": (1,)}, {"carried": (1, 2)}):
+        training = Training(spec(steps=3, **change))
         assert np.isfinite(training.train(steps=3)["loss"])
         assert int(training.trained.optimizer.iterations) == 3
-        training.score(16, 4)
-        assert training.judge.piece == (segment or 8)
-        weights[segment] = training.model.get_weights()
-    # One segment is the whole row; of two, the gradient is cut off.
-    for whole, one in zip(weights[None], weights[8]):
+        assert set(training.score(16, 4)["score"]) >= {"exact_match"}
+        weights.append(training.model.get_weights())
+    # A segment that is the whole row changes nothing.
+    for whole, one, two in zip(*weights):
         np.testing.assert_allclose(whole, one, rtol=1e-3, atol=1e-4)
-    assert any(
-        np.abs(whole - two).max() > 1e-3
-        for whole, two in zip(weights[None], weights[4])
-    )
+        assert np.isfinite(two).all()
+
+
+def test_a_state_is_what_the_segment_before_has_left():
+    training = Training(spec("LMM", steps=2, carried=(2,)))
+    task, trainer = training.task, training.trained
+    assert trainer.segment_length == task.length == 8
+    (long,) = training.tasks
+    batch = next(long.training(seed=0, batch_size=2))
+    whole = training.model.predict_on_batch(batch.inputs)
+    carried = trainer.predict_on_batch(batch.inputs)
+    cut = training.model.predict_on_batch(batch.inputs[:, 8:])
+    np.testing.assert_allclose(carried, whole, rtol=1e-3, atol=1e-4)
+    assert np.abs(carried[:, 8:] - cut).max() > 1e-3
 
 
 def test_what_has_no_state_reads_rows_whole():
-    training = Training(spec("transformer", segment=4))
+    training = Training(spec("transformer", carried=(2, 1)))
     assert training.trained is training.model
     assert np.isfinite(training.train(steps=1)["loss"])
     assert set(training.score(16, 4)["score"]) >= {"exact_match"}

@@ -11,6 +11,7 @@ from benchmarks.experiment import MODELS
 from benchmarks.experiment import TASKS
 from benchmarks.experiment import build_model
 from benchmarks.experiment import build_task
+from benchmarks.experiment import training_lengths
 from tests.benchmarks.stand_ins import stand_ins  # noqa: F401
 
 SUITES = suites.SUITES
@@ -32,8 +33,7 @@ def test_experiments_differ_by_name(suite):
 def test_every_task_is_built_at_every_training_length(suite, stand_ins):  # noqa: F811
     for experiment in SUITES[suite]:
         configuration = experiment.configuration(experiment.models[0])
-        for divisor in experiment.divisors:
-            length = experiment.length // divisor
+        for length in training_lengths(configuration):
             task = build_task(configuration, length)
             batch = next(task.training(seed=0, batch_size=1))
             tokens = length // getattr(task, "patch", 1)
