@@ -7,6 +7,7 @@ from benchmarks.experiment import BEST
 from benchmarks.experiment import MODELS
 from benchmarks.experiment import PAYING
 from benchmarks.experiment import TITANS
+from benchmarks.experiment import training_lengths
 from benchmarks.report_tables import in_order
 from benchmarks.report_tables import name_of
 from benchmarks.report_tables import unit
@@ -89,6 +90,9 @@ def by_length(found, metric):
     lengths = sorted({n for group in found for n in group.lengths})
     of, rows_of = found[0].configuration, found[0].rows_of
     scale = 100 if metric == "exact_match" else 1
+    trained_on = f"{of['length']:,}"
+    if (longest := max(training_lengths(of))) > of["length"]:
+        trained_on += f" to {longest:,}"
     figure = lines(
         found,
         lengths,
@@ -97,7 +101,7 @@ def by_length(found, metric):
         ],
         f"{rows_of} of a held-out row",
         unit(metric),
-        f"{of['experiment']}: trained on {of['length']:,} {rows_of}",
+        f"{of['experiment']}: trained on {trained_on} {rows_of}",
     )
     axis = figure.axes[0]
     if metric == "exact_match":
