@@ -9,9 +9,9 @@ aim speaks of has no score, it is not measured, whatever the others say.
 
 from typing import NamedTuple
 
-from benchmarks.experiment import BASELINES
-from benchmarks.experiment import MODELS
-from benchmarks.experiment import TITANS
+from benchmarks.variants import BASELINES
+from benchmarks.variants import MODELS
+from benchmarks.variants import TITANS
 
 REACHED, MISSED, NOT_MEASURED = "reached", "missed", "not measured"
 # The levels of needles, and the prose of each: one that has few numbers.

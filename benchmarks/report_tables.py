@@ -2,11 +2,11 @@
 
 import math
 
-from benchmarks.experiment import MODELS
 from benchmarks.markdown import table
 from benchmarks.measure import MIB
 from benchmarks.measure import median
 from benchmarks.results_of import METRICS
+from benchmarks.variants import MODELS
 
 NOTHING = "\u2013"
 # A score split by more than this is neither read nor printed: of each there

@@ -28,8 +28,8 @@ from benchmarks import data
 from benchmarks import measure
 from benchmarks import suites
 from benchmarks import workers
-from benchmarks.experiment import CLOSED_FORMS
 from benchmarks.experiment import training_lengths
+from benchmarks.variants import CLOSED_FORMS
 
 RESULTS = pathlib.Path(__file__).parent / "results"
 MODULE = "benchmarks.run_worker"

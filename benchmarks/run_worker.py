@@ -6,11 +6,11 @@ import time
 from benchmarks import workers
 from benchmarks.cell import CellWork
 from benchmarks.closed_form import ClosedForm
-from benchmarks.experiment import CLOSED_FORMS
 from benchmarks.experiment import build_model
 from benchmarks.experiment import build_task
 from benchmarks.experiment import training_lengths
 from benchmarks.judge import Judge
+from benchmarks.variants import CLOSED_FORMS
 
 
 def rows_of(tasks, tokens, seed, step):

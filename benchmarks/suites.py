@@ -4,12 +4,12 @@
 on two cores, `full` for a GPU.
 """
 
-from benchmarks.experiment import ABLATIONS
-from benchmarks.experiment import BASELINES
-from benchmarks.experiment import BEST
-from benchmarks.experiment import PAYING
-from benchmarks.experiment import TITANS
 from benchmarks.experiment import Experiment
+from benchmarks.variants import ABLATIONS
+from benchmarks.variants import BASELINES
+from benchmarks.variants import BEST
+from benchmarks.variants import PAYING
+from benchmarks.variants import TITANS
 
 EVERY = (*TITANS, BEST, "slots", *BASELINES)
 FEW = ("MAG", BEST, "transformer", "window", "mamba-2")

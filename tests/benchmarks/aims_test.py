@@ -8,9 +8,9 @@ from benchmarks.aims import NOT_MEASURED
 from benchmarks.aims import REACHED
 from benchmarks.aims import aims
 from benchmarks.aims import octave_before
-from benchmarks.experiment import BASELINES
-from benchmarks.experiment import TITANS
 from benchmarks.results_of import groups
+from benchmarks.variants import BASELINES
+from benchmarks.variants import TITANS
 from tests.benchmarks.made_up import experiment
 from tests.benchmarks.made_up import found
 from tests.benchmarks.made_up import line

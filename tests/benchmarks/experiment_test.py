@@ -9,6 +9,8 @@ from benchmarks import experiment
 from benchmarks.experiment import Experiment
 from benchmarks.experiment import build_model
 from benchmarks.experiment import build_task
+from benchmarks.variants import MODELS
+from benchmarks.variants import Variant
 from keras_titans.memory import UpdateRule
 
 RECALL = {
@@ -51,8 +53,8 @@ def test_a_configuration_is_what_json_gives_back():
 
 
 def test_a_variant_replaces_the_experiments_sizes(monkeypatch):
-    variant = experiment.Variant("MAG", {"window_size": 4, "chunk_size": 2})
-    monkeypatch.setitem(experiment.MODELS, "small", variant)
+    variant = Variant("MAG", {"window_size": 4, "chunk_size": 2})
+    monkeypatch.setitem(MODELS, "small", variant)
     of = Experiment(**{**RECALL, "models": ("small",)}).configuration("small")
     model = build_model(of, build_task(of))
     mixer = model.get_layer("block_0").mixer
@@ -60,8 +62,8 @@ def test_a_variant_replaces_the_experiments_sizes(monkeypatch):
 
 
 def test_a_variants_heads_are_wide_in_proportion(monkeypatch):
-    variant = experiment.Variant("LMM", {"memory_depth": 1}, head_expansion=3)
-    monkeypatch.setitem(experiment.MODELS, "wide", variant)
+    variant = Variant("LMM", {"memory_depth": 1}, head_expansion=3)
+    monkeypatch.setitem(MODELS, "wide", variant)
     of = Experiment(**{**RECALL, "models": ("wide",)}).configuration("wide")
     memory = build_model(of, build_task(of)).get_layer("block_0").mixer
     assert (memory.head_dim, memory.memory_depth) == (48, 1)  # 3 x 32 / 2

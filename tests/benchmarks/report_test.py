@@ -6,13 +6,13 @@ import pytest
 
 from benchmarks import report_plots
 from benchmarks import report_tables
-from benchmarks.experiment import ABLATIONS
-from benchmarks.experiment import BEST
-from benchmarks.experiment import MODELS
-from benchmarks.experiment import PAYING
 from benchmarks.report import described
 from benchmarks.report import report
 from benchmarks.results_of import groups
+from benchmarks.variants import ABLATIONS
+from benchmarks.variants import BEST
+from benchmarks.variants import MODELS
+from benchmarks.variants import PAYING
 from tests.benchmarks.made_up import experiment
 from tests.benchmarks.made_up import found
 from tests.benchmarks.made_up import line

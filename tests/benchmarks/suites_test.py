@@ -5,13 +5,13 @@ import math
 import pytest
 
 from benchmarks import suites
-from benchmarks.experiment import BEST
-from benchmarks.experiment import CLOSED_FORMS
-from benchmarks.experiment import MODELS
 from benchmarks.experiment import TASKS
 from benchmarks.experiment import build_model
 from benchmarks.experiment import build_task
 from benchmarks.experiment import training_lengths
+from benchmarks.variants import BEST
+from benchmarks.variants import CLOSED_FORMS
+from benchmarks.variants import MODELS
 from tests.benchmarks.stand_ins import stand_ins  # noqa: F401
 
 SUITES = suites.SUITES
