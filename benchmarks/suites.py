@@ -84,7 +84,12 @@ SMALL_RECALL = {
     "batch_size": 32,
     "cases": 80,
 }
-CARRIED = {"carried": (1, 2, 4, 8), "steps": 400, "seeds": (0,)}
+CARRIED = {
+    "models": (BEST, "transformer", "window", "mamba-2"),
+    "carried": (1, 2, 4, 8),
+    "steps": 400,
+    "seeds": (0,),
+}
 SMALL_ABLATIONS = {"models": ABLATED, "parameters": 250_000, "seeds": (0,)}
 
 # Byte pairs, so that a row is short; in training, only answers count.
