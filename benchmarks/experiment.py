@@ -134,20 +134,8 @@ class Experiment:
                 "Arguments `carried` and `divisors` exclude each other. "
                 f"Received: carried={self.carried}, divisors={self.divisors}."
             )
-        for multiple in self.carried:
-            check_count("carried", multiple)
-            if self.batch_size % multiple:
-                raise ValueError(
-                    "Argument `carried` must divide `batch_size`. Received: "
-                    f"carried={self.carried}, batch_size={self.batch_size}."
-                )
-        for divisor in self.divisors:
-            check_count("divisors", divisor)
-            if self.length % divisor:
-                raise ValueError(
-                    "Argument `divisors` must divide `length`. Received: "
-                    f"divisors={self.divisors}, length={self.length}."
-                )
+        check_divide("carried", self.carried, "batch_size", self.batch_size)
+        check_divide("divisors", self.divisors, "length", self.length)
 
     def cells(self, models=None, seeds=None):
         """All cells, or those of some models, or with other seeds."""
@@ -191,6 +179,17 @@ class Experiment:
         }
         # Tuples are lists in JSON, and must compare as they do there.
         return json.loads(json.dumps(configuration))
+
+
+def check_divide(name, divisors, of, number):
+    """Raise a `ValueError` unless each of the counts divides a number."""
+    for divisor in divisors:
+        check_count(name, divisor)
+        if number % divisor:
+            raise ValueError(
+                f"Argument `{name}` must divide `{of}`. Received: "
+                f"{name}={divisors}, {of}={number}."
+            )
 
 
 def training_lengths(configuration):

@@ -67,13 +67,6 @@ def compile_model(model, task, configuration):
     model.optimizer.exclude_from_weight_decay(var_list=vectors)
 
 
-def by_segments(model, segment):
-    """What trains the model so many tokens at a time, its state carried on."""
-    from keras_titans.models import SegmentedTrainer
-
-    return SegmentedTrainer(model, segment)
-
-
 class Training(CellWork):
     """A model and how far its training is.
 
@@ -83,6 +76,8 @@ class Training(CellWork):
 
     def __init__(self, spec):
         import keras
+
+        from keras_titans.models import SegmentedTrainer
 
         self.configuration, self.seed = spec["configuration"], spec["seed"]
         keras.utils.set_random_seed(self.seed)
@@ -98,7 +93,7 @@ class Training(CellWork):
         self.carries = self.configuration["mixer"] != "transformer"
         self.trained = self.model
         if self.carries and "carried" in self.configuration:
-            self.trained = by_segments(self.model, task.length)
+            self.trained = SegmentedTrainer(self.model, task.length)
         compile_model(self.trained, task, self.configuration)
         self.step, self.judge = 0, None
 
