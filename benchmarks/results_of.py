@@ -5,6 +5,7 @@ for group in groups(read(path)):
 """
 
 import json
+import math
 import statistics
 from typing import NamedTuple
 
@@ -68,9 +69,14 @@ class Group(NamedTuple):
         return statistics.mean(values) if values else None
 
     def spread(self, metric, length):
-        """The standard deviation over seeds; None for fewer than two."""
+        """The standard deviation over seeds.
+
+        None for fewer than two, and where a score is not finite.
+        """
         values = self.values(metric, length)
-        return statistics.stdev(values) if len(values) > 1 else None
+        if len(values) < 2 or not all(map(math.isfinite, values)):
+            return None
+        return statistics.stdev(values)
 
     def names(self, metric):
         """The groups that a score is split by, over all lengths and seeds."""

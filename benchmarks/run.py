@@ -48,26 +48,31 @@ def parse(arguments=None):
     add("--results", type=pathlib.Path, default=RESULTS, help="a folder")
     add("--list", action="store_true", help="say what would be run")
     options = parser.parse_args(arguments)
-    experiments = suites.SUITES[options.suite]
-    known = {
-        "tasks": [one.name for one in experiments],
-        "models": sorted({m for one in experiments for m in one.models}),
-    }
-    for name, choices in known.items():
+    names = [one.name for one in suites.SUITES[options.suite]]
+    models = [model for one in experiments(options) for model in one.models]
+    for name, choices in (("tasks", names), ("models", models)):
         if unknown := set(getattr(options, name) or ()) - set(choices):
             parser.error(
-                f"--{name}: the suite {options.suite!r} has {choices}. "
-                f"Received: {sorted(unknown)}."
+                f"--{name}: to choose from are {list(dict.fromkeys(choices))}."
+                f" Received: {sorted(unknown)}."
             )
     return options
+
+
+def experiments(options):
+    """Those of the suite that are asked for."""
+    return [
+        one
+        for one in suites.SUITES[options.suite]
+        if options.tasks is None or one.name in options.tasks
+    ]
 
 
 def chosen(options):
     """The cells that are asked for: a seed of all before the next seed."""
     cells = [
         cell
-        for experiment in suites.SUITES[options.suite]
-        if options.tasks is None or experiment.name in options.tasks
+        for experiment in experiments(options)
         for cell in experiment.cells(options.models, options.seeds)
     ]
     return sorted(cells, key=lambda cell: cell.seed)

@@ -1,5 +1,7 @@
 """Lines are put together by model, the last of each cell counting."""
 
+import math
+
 import pytest
 
 from benchmarks.results_of import by_experiment
@@ -22,6 +24,17 @@ def test_mean_and_spread_over_seeds():
     assert group.spread("exact_match", 16) == pytest.approx(0.36056, rel=1e-4)
     assert group.mean("exact_match", 32) is None
     assert groups(lines[:1])[0].spread("exact_match", 16) is None
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_seeds_that_are_not_finite_have_no_spread(value):
+    lines = [
+        line(RECALL, "LMM", {16: found(share)}, seed)
+        for seed, share in enumerate((value, 0.4, value))
+    ]
+    (group,) = groups(lines)
+    assert group.spread("exact_match", 16) is None
+    assert not math.isfinite(group.mean("exact_match", 16))
 
 
 def test_a_cells_last_line_counts():

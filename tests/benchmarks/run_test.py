@@ -91,6 +91,15 @@ def test_models_and_tasks_can_be_chosen(ran, capsys):
     assert ran("--list") == []
 
 
+def test_a_model_that_no_chosen_experiment_has_is_told(monkeypatch, capsys):
+    other = dataclasses.replace(TINY, name="other", models=("LMM",))
+    monkeypatch.setitem(suites.SUITES, "quick", (TINY, other))
+    run.parse(["--tasks", "other", "--models", "LMM"])
+    with pytest.raises(SystemExit):
+        run.parse(["--tasks", "recall", "--models", "LMM"])
+    assert "['window', 'rg-lru']. Received: ['LMM']" in capsys.readouterr().err
+
+
 def answering(losses=(2.0,), stopped_at=None):
     """A worker's `ask`, with the losses of one slice after the other."""
     losses = list(losses)
