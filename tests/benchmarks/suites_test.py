@@ -47,6 +47,7 @@ def test_suites_cover_what_they_are_to_cover():
         experiments = SUITES[suite]
         assert {experiment.task for experiment in experiments} == set(TASKS)
         for experiment in experiments:
+            assert experiment.carried or len(experiment.seeds) == 3
             if not experiment.name.endswith("ablations"):
                 few = suites.EVERY if suite == "full" else (BEST,)
                 assert set(few) <= set(experiment.models)
