@@ -18,13 +18,10 @@ told.
 
 import argparse
 import json
-import os
 import pathlib
 import shlex
 import sys
 import time
-
-os.environ.setdefault("KERAS_BACKEND", "jax")
 
 import keras
 import keras_hub

@@ -134,7 +134,7 @@ def _machine(of):
 
 def main(arguments=None):
     options = parse(arguments)
-    kind = os.environ.get("KERAS_BACKEND", "jax")
+    kind = os.environ["KERAS_BACKEND"]
     raw = options.output.with_suffix(".jsonl")
     raw.parent.mkdir(parents=True, exist_ok=True)
     with raw.open("a", encoding="utf-8") as file:

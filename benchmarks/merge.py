@@ -12,14 +12,11 @@ all their pairs itself.
 
 import argparse
 import json
-import os
 import pathlib
 import shlex
 import statistics
 import sys
 import time
-
-os.environ.setdefault("KERAS_BACKEND", "jax")
 
 import keras
 import numpy as np

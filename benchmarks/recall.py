@@ -20,13 +20,10 @@ What is in `benchmarks/results/` already is not trained again.
 import argparse
 import itertools
 import json
-import os
 import pathlib
 import statistics
 import time
 from typing import NamedTuple
-
-os.environ.setdefault("KERAS_BACKEND", "jax")
 
 import keras
 import numpy as np

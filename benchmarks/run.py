@@ -196,7 +196,7 @@ def judged(configuration, ask):
 
 def run(options):
     """Run what is left, and add a line for each cell."""
-    backend = os.environ.get("KERAS_BACKEND", "jax")
+    backend = os.environ["KERAS_BACKEND"]
     path = options.results / f"{options.suite}.jsonl"
     cells = chosen(options)
     todo = left(cells, read(path), backend)

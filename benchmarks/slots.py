@@ -12,10 +12,7 @@ is the median of its turns. Writes table, lines and plot to
 import argparse
 import gc
 import json
-import os
 import pathlib
-
-os.environ.setdefault("KERAS_BACKEND", "jax")
 
 import keras
 

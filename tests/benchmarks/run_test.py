@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -89,6 +91,18 @@ def test_models_and_tasks_can_be_chosen(ran, capsys):
             ran(*words)
         assert words[1] in capsys.readouterr().err
     assert ran("--list") == []
+
+
+def test_jax_is_the_engine_where_none_is_named(monkeypatch):
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    for module in ("run", "report"):
+        code = (
+            f"import benchmarks.{module}, keras; print(keras.config.backend())"
+        )
+        engine = subprocess.check_output(
+            [sys.executable, "-c", code], text=True
+        )
+        assert engine.strip() == "jax"
 
 
 def test_a_model_that_no_chosen_experiment_has_is_told(monkeypatch, capsys):
