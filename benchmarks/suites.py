@@ -151,13 +151,13 @@ STANDARD = (
             steps=600,
             **{
                 **SMALL,
-                "models": (PAYING, BEST, "transformer", "mamba-2"),
+                "models": (*also, BEST, "transformer", "mamba-2"),
                 "parameters": 200_000,
                 "batch_size": 48,
                 "cases": 80,
             },
         )
-        for facts in (1, 2, 3)
+        for facts, also in ((1, (PAYING,)), (2, ()), (3, ()))
     ),
     Experiment(
         "party",
