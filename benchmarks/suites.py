@@ -157,6 +157,7 @@ STANDARD = (
                 "cases": 80,
             },
         )
+        # One fact is enough to see what a cost on writing does to answers.
         for facts, also in ((1, (PAYING,)), (2, ()), (3, ()))
     ),
     Experiment(
