@@ -116,6 +116,16 @@ def check_mask(mask, shape, layer_name):
         )
 
 
+def check_padding_mask(padding_mask, token_ids):
+    """Raise a ValueError unless both have one shape; either may be symbolic."""
+    shapes = tuple(tuple(x.shape) for x in (padding_mask, token_ids))
+    if not same_shape(*shapes):
+        raise ValueError(
+            "Argument `padding_mask` must have the shape of `token_ids`, "
+            f"{shapes[1]}. Received: shape {shapes[0]}."
+        )
+
+
 def same_shape(one, other):
     """Whether two shapes can be the same; None is any number."""
     return len(one) == len(other) and all(

@@ -5,6 +5,7 @@ from keras import ops
 
 from keras_titans.layers.watching import current_watch
 from keras_titans.ops import alignment
+from keras_titans.validation import check_padding_mask
 
 
 class RealTokensFirst(keras.layers.Layer):
@@ -22,6 +23,9 @@ class RealTokensFirst(keras.layers.Layer):
     """
 
     def call(self, inputs, real):
+        check_padding_mask(real, inputs)
+        # A length that is known at run time only is checked by this.
+        real = ops.reshape(real, ops.shape(inputs))
         watch = current_watch()
         if watch is not None:
             # Each memory is told of the padding, and leaves it in its place.
@@ -32,6 +36,7 @@ class RealTokensFirst(keras.layers.Layer):
         return alignment.take_tokens(inputs, order), slot
 
     def compute_output_spec(self, inputs, real):
+        check_padding_mask(real, inputs)
         return (
             keras.KerasTensor(inputs.shape, inputs.dtype),
             keras.KerasTensor(inputs.shape, "int32"),

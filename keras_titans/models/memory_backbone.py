@@ -8,6 +8,7 @@ import keras_hub
 
 from keras_titans.layers import AttentionWithMemory
 from keras_titans.layers.carried_states import carrying
+from keras_titans.models.kept_weights import KeptWeights
 from keras_titans.models.memory_placement import attention_of
 from keras_titans.models.memory_placement import chosen_layers
 from keras_titans.models.memory_placement import freeze_all_but
@@ -17,7 +18,7 @@ from keras_titans.validation import check_instance
 
 
 @keras.saving.register_keras_serializable("keras_titans")
-class MemoryBackbone(keras_hub.models.Backbone):
+class MemoryBackbone(KeptWeights, keras_hub.models.Backbone):
     """Another backbone, with a memory beside the attention of its blocks.
 
     `keras_titans.models.add_memory` makes one from a backbone that it leaves

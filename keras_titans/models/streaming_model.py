@@ -4,12 +4,13 @@ import keras
 from keras import ops
 from keras import tree
 
+from keras_titans.models.kept_weights import KeptWeights
 from keras_titans.models.stateful_calls import StatefulCalls
 from keras_titans.models.stateful_calls import streamed_inputs
 
 
 @keras.saving.register_keras_serializable("keras_titans")
-class StreamingModel(keras.Model):
+class StreamingModel(KeptWeights, keras.Model):
     """A model's own layers, with the state of each as input and output.
 
     A sequence may then be read in pieces of any length, each from the state

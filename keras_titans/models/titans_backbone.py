@@ -7,15 +7,17 @@ from keras import ops
 from keras_titans.layers import TitansBlock
 from keras_titans.layers.token_order import RealTokensFirst
 from keras_titans.layers.token_order import TokensInPlace
+from keras_titans.models.kept_weights import KeptWeights
 from keras_titans.models.layout_map import titans_layout_map
 from keras_titans.models.mixers import make_mixer
 from keras_titans.models.mixers import mixers_by_layer
 from keras_titans.models.sizes import config_of_size
+from keras_titans.validation import check_padding_mask
 from keras_titans.validation import check_positive_integer
 
 
 @keras.saving.register_keras_serializable("keras_titans")
-class TitansBackbone(keras_hub.models.Backbone):
+class TitansBackbone(KeptWeights, keras_hub.models.Backbone):
     """A decoder whose blocks memorise at test time.
 
     Token embedding, `num_layers` times a `keras_titans.layers.TitansBlock`,
@@ -240,6 +242,7 @@ class TitansBackbone(keras_hub.models.Backbone):
         self._check_state(initial_state)
         mask = None
         if padding_mask is not None:
+            check_padding_mask(padding_mask, token_ids)
             mask = ops.cast(padding_mask, "bool")
         x = self.token_embedding(token_ids)
         surprises, states = [], []

@@ -4,6 +4,7 @@ import keras
 import keras_hub
 from keras import ops
 
+from keras_titans.models.kept_weights import KeptWeights
 from keras_titans.models.titans_backbone import TitansBackbone
 from keras_titans.models.titans_text_classifier_preprocessor import (
     TitansTextClassifierPreprocessor,
@@ -13,7 +14,7 @@ from keras_titans.validation import check_positive_integer
 
 
 @keras.saving.register_keras_serializable("keras_titans")
-class TitansClassifier(keras_hub.models.TextClassifier):
+class TitansClassifier(KeptWeights, keras_hub.models.TextClassifier):
     """Says which class a sequence is of, however long it is.
 
     The backbone reads the sequence once; a linear map classifies its hidden

@@ -5,15 +5,17 @@ from keras import layers
 from keras import ops
 
 from keras_titans.layers import TitansBlock
+from keras_titans.models.kept_weights import KeptWeights
 from keras_titans.models.sizes import mixers_by_layer
 from keras_titans.validation import check_positive_integer
 from keras_titans.validation import check_whole_number
+from keras_titans.validation import same_shape
 
 EPSILON = 1e-5
 
 
 @keras.saving.register_keras_serializable("keras_titans")
-class TitansForecaster(keras.Model):
+class TitansForecaster(KeptWeights, keras.Model):
     """Reads a series of any length and forecasts the steps that follow.
 
     The series is normalised by its own mean and deviation, channel by channel,
@@ -160,6 +162,21 @@ class TitansForecaster(keras.Model):
         self.patch_size = patch_size
         self.linear_window = linear_window
         self.dropout = dropout
+
+    def call(self, inputs, training=None, mask=None):
+        shape = tuple(getattr(inputs, "shape", ()))
+        if not same_shape(shape, (None, None, self.num_channels)):
+            raise ValueError(
+                "Argument `inputs` must be series of shape (batch, length, "
+                f"{self.num_channels}), with num_channels={self.num_channels}. "
+                f"Received: shape {shape}."
+            )
+        if shape[1] == 0:
+            raise ValueError(
+                "Argument `inputs` must have at least one step. "
+                f"Received: shape {shape}."
+            )
+        return super().call(inputs, training=training, mask=mask)
 
     def get_config(self):
         # Not the functional model's: it has all that this one is made of.

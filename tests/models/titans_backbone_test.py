@@ -76,6 +76,22 @@ def test_padding_anywhere_changes_nothing(mixers):
         close(have[row][mask[row] == 1], wanted[0], 1e-5)
 
 
+@pytest.mark.parametrize("length", [TOKENS - 1, TOKENS + 1])
+def test_a_padding_mask_of_another_length_is_refused(length):
+    backbone = make("attention")
+    mask = np.ones((ROWS, length), "int32")
+    state = backbone.get_initial_state(ROWS)
+    for call in (
+        lambda: backbone(inputs(IDS, mask)),
+        lambda: backbone.predict(inputs(IDS, mask), verbose=0),
+        lambda: backbone.stream(IDS, state, mask),
+    ):
+        with pytest.raises(ValueError, match="`padding_mask`") as error:
+            call()
+        assert str(TOKENS) in str(error.value)
+        assert str(length) in str(error.value)
+
+
 @every_mixer
 def test_streams_pieces_as_the_whole(mixers):
     backbone = make(mixers)

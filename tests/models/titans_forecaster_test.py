@@ -132,3 +132,13 @@ def test_bfloat16_is_near():
 def test_bad_arguments_are_named(options, names):
     with pytest.raises(ValueError, match=names):
         forecaster(**options)
+
+
+@pytest.mark.parametrize("shape", [(3, 9), (3, 9, 1), (3, 9, 3), (3, 2, 9, 2)])
+def test_inputs_of_another_shape_are_refused_and_cost_no_weights(shape):
+    model = forecaster(num_layers=1)
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"Argument `inputs`|'series'") as e:
+            model.predict(np.zeros(shape, "float32"), verbose=0)
+        assert str(shape).strip("()") in str(e.value)
+    assert np.isfinite(model.predict(X, verbose=0)).all()

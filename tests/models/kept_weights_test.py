@@ -1,0 +1,24 @@
+"""An error in the first step of a model costs none of its weights."""
+
+import numpy as np
+import pytest
+
+from keras_titans.models import StreamingModel
+from keras_titans.models import TitansBackbone
+from tests.helpers import same
+from tests.models.streaming_model_test import sequential
+
+
+def backbone():
+    return TitansBackbone(7, 1, 2, 8, 8, mixers="LMM", chunk_size=4)
+
+
+@pytest.mark.parametrize(
+    "make", [backbone, lambda: StreamingModel(sequential())]
+)
+def test_weights_outlive_a_failed_step(make):
+    model = make()
+    before = model.get_weights()
+    with pytest.raises(Exception, match=r"\w"):
+        model.predict(np.zeros((2, 3, 4, 5), "float32"), verbose=0)
+    same(model.get_weights(), before)
