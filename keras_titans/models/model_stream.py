@@ -6,7 +6,7 @@ import keras
 from keras import tree
 
 from keras_titans.models.stateful_calls import StatefulCalls
-from keras_titans.models.stateful_calls import sequence_length
+from keras_titans.models.stateful_calls import are_sequences
 from keras_titans.models.stateful_calls import streamed_inputs
 
 
@@ -31,10 +31,7 @@ class ModelStream:
         inputs = streamed_inputs(model)
         outputs = calls.run(model, inputs)
         _check_outputs(outputs)
-        length = sequence_length(model)
-        self.is_sequence = [
-            len(x.shape) > 1 and x.shape[1] == length for x in model.inputs
-        ]
+        self.is_sequence = are_sequences(model)
         self.layers = dict(calls.layers)
         self._like = inputs
         results = {

@@ -17,13 +17,16 @@ class StatefulCalls:
 
     Args:
         update, return_surprise: As `StreamingModel`'s.
+        mask: Boolean, `(batch, length)`: the tokens that layers with a state
+            read, beside what the model itself masks. None for all.
     """
 
-    def __init__(self, update, return_surprise):
+    def __init__(self, update, return_surprise, mask=None):
         self.update = update
         self.return_surprise = return_surprise
         self.layers, self.states = {}, {}
         self.surprises, self.after, self.masks = {}, {}, {}
+        self.mask = mask
         self.real = None  # the mask where the model puts real tokens first
 
     def run(self, model, inputs):
@@ -81,6 +84,11 @@ class StatefulCalls:
             options["mask"] = getattr(x, "_keras_mask", None)
         if options["mask"] is None and self.real is not None:
             options["mask"] = ops.cast(self.real, "bool")
+        if self.mask is not None:
+            mask = options["mask"]
+            options["mask"] = (
+                self.mask if mask is None else ops.logical_and(mask, self.mask)
+            )
         if mixer.has_memory:
             options["update"] = self.update and options.get("update", True)
             options["return_surprise"] = self.return_surprise or asked[0]
@@ -197,6 +205,12 @@ def sequence_length(model):
     if None in lengths:
         return None
     return model.inputs[0].shape[1]
+
+
+def are_sequences(model):
+    """Which of a model's inputs, in their flat order, are sequences."""
+    length = sequence_length(model)
+    return [len(x.shape) > 1 and x.shape[1] == length for x in model.inputs]
 
 
 def state_inputs(spec, name):

@@ -6,7 +6,11 @@ from keras import tree
 
 from keras_titans.models.kept_weights import KeptWeights
 from keras_titans.models.stateful_calls import StatefulCalls
+from keras_titans.models.stateful_calls import are_sequences
+from keras_titans.models.stateful_calls import model_inputs
 from keras_titans.models.stateful_calls import streamed_inputs
+from keras_titans.ops.alignment import pad_tokens
+from keras_titans.validation import check_positive_integer
 
 
 @keras.saving.register_keras_serializable("keras_titans")
@@ -19,12 +23,20 @@ class StreamingModel(KeptWeights, keras.Model):
     would have to look back for: beside this package's layers, all of the
     model must work on each token alone.
 
+    JAX and TensorFlow compile `predict` for every new length, and JAX keeps
+    each compiled program in memory. If pieces have many lengths, pass
+    `pad_to_multiple_of`: then few lengths are compiled, and results are the
+    same.
+
     Args:
         model: A functional or sequential model with at least one
             `keras_titans` layer that has a state, itself or in a model that
             it is made of.
         update: Whether the memories are written. If False they are only read.
         return_surprise: Whether to return the surprises too.
+        pad_to_multiple_of: int or None. Each piece is padded at its end with
+            masked tokens, to a multiple of so many; the outputs are cut to
+            the piece's length. Defaults to `None`, no padding.
         **kwargs: `name` and so on, for `keras.Model`.
 
     Call arguments:
@@ -41,8 +53,7 @@ class StreamingModel(KeptWeights, keras.Model):
 
     ```python
     import keras
-    import numpy as np
-    import keras_titans
+        import keras_titans
 
     tokens = keras.Input((None,), dtype="int32")
     x = keras.layers.Embedding(100, 32)(tokens)
@@ -57,9 +68,21 @@ class StreamingModel(KeptWeights, keras.Model):
     ```
     """
 
-    def __init__(self, model, update=True, return_surprise=False, **kwargs):
-        calls = StatefulCalls(update, return_surprise)
+    def __init__(
+        self,
+        model,
+        update=True,
+        return_surprise=False,
+        pad_to_multiple_of=None,
+        **kwargs,
+    ):
+        if pad_to_multiple_of is not None:
+            check_positive_integer("pad_to_multiple_of", pad_to_multiple_of)
         inputs = streamed_inputs(model)
+        mask = None
+        if pad_to_multiple_of is not None:
+            mask = keras.Input((None,), dtype="bool", name="streaming_mask")
+        calls = StatefulCalls(update, return_surprise, mask)
         outputs = calls.run(model, inputs)
         states, after = (
             dict(sorted(x.items())) for x in (calls.states, calls.after)
@@ -67,19 +90,75 @@ class StreamingModel(KeptWeights, keras.Model):
         results = [outputs, after]
         if return_surprise:
             results.insert(1, dict(sorted(calls.surprises.items())))
-        super().__init__(
-            inputs=(inputs, states), outputs=tuple(results), **kwargs
-        )
+        entries = (inputs, states) if mask is None else (inputs, states, mask)
+        super().__init__(inputs=entries, outputs=tuple(results), **kwargs)
         self.model = model
         self.update = update
         self.return_surprise = return_surprise
+        self.pad_to_multiple_of = pad_to_multiple_of
         self.stateful_layers = calls.layers
 
     def __call__(self, inputs, *args, **kwargs):
+        inputs, length = self._padded(inputs)
         # Keras takes no arrays beside tensors.
-        return super().__call__(
+        results = super().__call__(
             tree.map_structure(_as_tensor, inputs), *args, **kwargs
         )
+        return self._cut(results, length)
+
+    def predict(self, x, *args, **kwargs):
+        """As `keras.Model.predict`. What is compiled sees padded pieces."""
+        x, length = self._padded(x)
+        return self._cut(super().predict(x, *args, **kwargs), length)
+
+    def predict_on_batch(self, x):
+        """As `keras.Model.predict_on_batch`, see `predict`."""
+        x, length = self._padded(x)
+        return self._cut(super().predict_on_batch(x), length)
+
+    def _padded(self, inputs):
+        """The inputs with padding and its mask; the length to cut to.
+
+        The length is None where nothing was padded: without
+        `pad_to_multiple_of`, for inputs that are padded already, and for a
+        dataset.
+        """
+        unpadded = isinstance(inputs, list | tuple) and len(inputs) == 2
+        if self.pad_to_multiple_of is None or not unpadded:
+            return inputs, None
+        x, states = inputs
+        flat = tree.flatten(model_inputs(self.model, x))
+        sequences = are_sequences(self.model)
+        flat = [
+            _as_tensor(v) if is_sequence else v
+            for v, is_sequence in zip(flat, sequences, strict=True)
+        ]
+        first = flat[sequences.index(True)]
+        mask = ops.ones_like(first, dtype="bool")
+        mask = ops.reshape(mask, (*ops.shape(first)[:2], -1))[..., 0]
+        length = first.shape[1]
+        if length is not None:
+            size = -(-length // self.pad_to_multiple_of)
+            size *= self.pad_to_multiple_of
+            mask = pad_tokens(mask, size)
+            flat = [
+                pad_tokens(v, size) if is_sequence else v
+                for v, is_sequence in zip(flat, sequences, strict=True)
+            ]
+        x = tree.pack_sequence_as(self.input[0], flat)
+        return (x, states, mask), length
+
+    def _cut(self, results, length):
+        """The results without what padding has added to each sequence."""
+        if length is None:
+            return results
+        *sequences, states = results
+        sequences = tree.map_structure(
+            lambda x, like: x[:, :length] if _is_sequence(like) else x,
+            sequences,
+            list(self.output[:-1]),
+        )
+        return (*sequences, states)
 
     def get_initial_state(self, batch_size):
         """The states before anything was read.
@@ -103,6 +182,7 @@ class StreamingModel(KeptWeights, keras.Model):
             "model": keras.saving.serialize_keras_object(self.model),
             "update": self.update,
             "return_surprise": self.return_surprise,
+            "pad_to_multiple_of": self.pad_to_multiple_of,
         }
 
     @classmethod
@@ -115,3 +195,7 @@ def _as_tensor(x):
     if keras.utils.is_keras_tensor(x) or ops.is_tensor(x):
         return x
     return ops.convert_to_tensor(x)
+
+
+def _is_sequence(x):
+    return len(x.shape) > 1 and x.shape[1] is None

@@ -121,6 +121,42 @@ def test_masked_pieces_equal_the_masked_whole():
     assert np.abs(unmasked - whole).max() > 1e-2
 
 
+@pytest.mark.parametrize("mask_zero", [False, True])
+def test_padded_pieces_equal_pieces_and_few_lengths_are_seen(mask_zero):
+    model = decoder(mask_zero)
+    plain = StreamingModel(model, return_surprise=True)
+    padded = StreamingModel(model, return_surprise=True, pad_to_multiple_of=8)
+    lengths = set()
+    inside = padded.call
+    padded.call = lambda x, **options: (
+        lengths.add(tuple(x[0].shape)[1]),
+        inside(x, **options),
+    )[1]
+    states = want_states = plain.get_initial_state(2)
+    for start, stop in ((0, 3), (3, 12), (12, 20), (20, 23)):
+        piece = TOKENS[:, start:stop]
+        *want, want_states = plain((piece, want_states))
+        *have, states = padded.predict((piece, states), verbose=0)
+        close(have, want, 1e-5)
+        close(states, want_states, 1e-5)
+    assert lengths == {8, 16}
+    twin = StreamingModel.from_config(padded.get_config())
+    assert twin.pad_to_multiple_of == 8
+
+
+def test_padding_cuts_only_what_is_a_sequence():
+    model = nested()
+    padded = StreamingModel(model, pad_to_multiple_of=16)
+    take = lambda piece: {
+        "tokens": TOKENS[:, piece],
+        "scale": np.full((2, 1), 0.5, "float32"),
+    }
+    states = want_states = padded.get_initial_state(2)
+    (have, _) = padded((take(slice(0, 5)), states))
+    (want, _) = StreamingModel(model)((take(slice(0, 5)), want_states))
+    close(have, want, 1e-5)
+
+
 @pytest.fixture
 def in_float64():
     before = keras.config.dtype_policy()

@@ -138,7 +138,9 @@ def test_bad_arguments_are_named(options, names):
 def test_inputs_of_another_shape_are_refused_and_cost_no_weights(shape):
     model = forecaster(num_layers=1)
     for _ in range(2):
-        with pytest.raises(ValueError, match=r"Argument `inputs`|'series'") as e:
+        with pytest.raises(
+            ValueError, match=r"Argument `inputs`|'series'"
+        ) as e:
             model.predict(np.zeros(shape, "float32"), verbose=0)
         assert str(shape).strip("()") in str(e.value)
     assert np.isfinite(model.predict(X, verbose=0)).all()
