@@ -13,7 +13,9 @@ from keras_titans.models.memory_placement import chosen_layers
 from keras_titans.models.memory_placement import freeze_all_but
 from keras_titans.models.memory_placement import make_memory
 from keras_titans.models.memory_placement import put_layer
+from keras_titans.validation import check_bool
 from keras_titans.validation import check_instance
+from keras_titans.validation import check_unknown
 
 
 @keras.saving.register_keras_serializable("keras_titans")
@@ -71,7 +73,9 @@ class MemoryBackbone(keras_hub.models.Backbone):
         dtype=None,
         **kwargs,
     ):
-        if isinstance(backbone, dict):
+        check_unknown(self, kwargs, ("name", "trainable"))
+        freeze = check_bool("freeze", freeze)
+        if isinstance(backbone, dict) and "class_name" in backbone:
             backbone = _revived(backbone, dtype)
         check_backbone(backbone)
         self.backbone = backbone
@@ -93,7 +97,7 @@ class MemoryBackbone(keras_hub.models.Backbone):
             attention = getattr(blocks[i], name)
             layer = AttentionWithMemory(
                 attention,
-                make_memory(memory, i, attention, width),
+                make_memory("memories", memory, i, attention, width),
                 name="with_memory",
             )
             with keras.name_scope(blocks[i].name):
@@ -200,7 +204,8 @@ class MemoryBackbone(keras_hub.models.Backbone):
 def check_backbone(backbone):
     """Raise a ValueError for what has no blocks of attention."""
     check_instance("backbone", backbone, keras_hub.models.Backbone)
-    if not isinstance(getattr(backbone, "transformer_layers", None), list):
+    layers = getattr(backbone, "transformer_layers", None)
+    if not layers or not isinstance(layers, list):
         raise ValueError(
             "Argument `backbone` must have `transformer_layers`, as KerasHub's "
             "GPT-2, Llama, Gemma, Mistral and Qwen have. "

@@ -6,6 +6,8 @@ from keras import tree
 
 from keras_titans.models.stateful_calls import StatefulCalls
 from keras_titans.models.stateful_calls import streamed_inputs
+from keras_titans.validation import check_bool
+from keras_titans.validation import check_unknown
 
 
 @keras.saving.register_keras_serializable("keras_titans")
@@ -57,6 +59,9 @@ class StreamingModel(keras.Model):
     """
 
     def __init__(self, model, update=True, return_surprise=False, **kwargs):
+        check_unknown(self, kwargs, ("name", "trainable"))
+        update = check_bool("update", update)
+        return_surprise = check_bool("return_surprise", return_surprise)
         calls = StatefulCalls(update, return_surprise)
         inputs = streamed_inputs(model)
         outputs = calls.run(model, inputs)
