@@ -156,6 +156,17 @@ def check_constraint(name, value):
     )
 
 
+def check_dtype(name, value):
+    """A dtype policy, by default Keras' own."""
+    return _keras_object(
+        name,
+        value,
+        keras.dtype_policies,
+        lambda found: isinstance(found, keras.DTypePolicy),
+        "a dtype policy, the name of one such as 'mixed_bfloat16', or None",
+    )
+
+
 def check_unknown(owner, others, accepted):
     """Raise a TypeError for a keyword argument that nobody takes.
 

@@ -20,10 +20,10 @@ def check_network(network, dim, anchor):
     kind = type(network).__name__
     random = np.random.default_rng(0)
     weights = [
-        random.normal(size=shape).astype("float32") / np.sqrt(shape[0])
-        for shape in _shapes(network, dim)
+        random.normal(0.0, inputs**-0.5, (inputs, outputs)).astype("float32")
+        for inputs, outputs in _shapes(network, dim)
     ]
-    x = random.normal(size=(3, dim)).astype("float32")
+    x = random.normal(size=(1, 1, 3, dim)).astype("float32")
     y, inputs, used = _called(network, x, weights)
     if sorted(used) != list(range(len(weights))):
         raise ValueError(

@@ -77,6 +77,11 @@ class MemoryBackbone(keras_hub.models.Backbone):
         freeze = check_bool("freeze", freeze)
         if isinstance(backbone, dict) and "class_name" in backbone:
             backbone = _revived(backbone, dtype)
+        elif dtype is not None:
+            raise ValueError(
+                "Argument `dtype` must be None for a backbone that is made, "
+                f"which has its own. Received: dtype={dtype!r}."
+            )
         check_backbone(backbone)
         self.backbone = backbone
         self.token_embedding = backbone.token_embedding

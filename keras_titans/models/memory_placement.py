@@ -50,7 +50,7 @@ def make_memory(name, pattern, number, attention, width):
     if pattern is None:
         heads = _num_heads(attention)
         pattern = NeuralMemory(heads, head_dim=max(1, width // heads))
-    elif callable(pattern) and not isinstance(pattern, keras.layers.Layer):
+    elif callable(pattern) and not isinstance(pattern, keras.Layer | type):
         pattern = pattern(number)
     pattern = check_memory(name, pattern)
     if pattern.stateful:

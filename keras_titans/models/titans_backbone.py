@@ -13,6 +13,7 @@ from keras_titans.models.mixers import mixers_by_layer
 from keras_titans.models.sizes import config_of_size
 from keras_titans.validation import check_bool
 from keras_titans.validation import check_choice
+from keras_titans.validation import check_dtype
 from keras_titans.validation import check_key_value_heads
 from keras_titans.validation import check_positive_integer
 from keras_titans.validation import check_threshold
@@ -132,6 +133,7 @@ class TitansBackbone(keras_hub.models.Backbone):
         tie_word_embeddings = check_bool(
             "tie_word_embeddings", tie_word_embeddings
         )
+        dtype = check_dtype("dtype", dtype)
         attention = {
             "num_heads": num_heads,
             "num_key_value_heads": num_key_value_heads,

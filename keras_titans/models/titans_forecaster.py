@@ -6,6 +6,7 @@ from keras import ops
 
 from keras_titans.layers import TitansBlock
 from keras_titans.models.sizes import mixers_by_layer
+from keras_titans.validation import check_dtype
 from keras_titans.validation import check_positive_integer
 from keras_titans.validation import check_threshold
 from keras_titans.validation import check_unknown
@@ -116,7 +117,7 @@ class TitansForecaster(keras.Model):
         patch_size = check_positive_integer("patch_size", patch_size)
         linear_window = check_whole_number("linear_window", linear_window)
         dropout = check_threshold("dropout", dropout)
-        dtype = keras.dtype_policies.get(dtype)
+        dtype = check_dtype("dtype", dtype)
         inner_dim = 2 * hidden_dim
         if intermediate_dim is not None:
             inner_dim = intermediate_dim
