@@ -116,19 +116,3 @@ def test_bfloat16_is_near():
     have = mixed.predict(X, verbose=0)
     assert have.dtype == np.float32
     close(have, plain.predict(X, verbose=0), 0.1)
-
-
-@pytest.mark.parametrize(
-    "options, names",
-    [
-        ({"hidden_dim": 0}, "hidden_dim"),
-        ({"num_heads": 2.0}, "num_heads"),
-        ({"patch_size": 0}, "patch_size"),
-        ({"linear_window": -1}, "linear_window"),
-        ({"mixers": "MAX"}, "mixer"),
-        ({"mixers": ["MAC"]}, "mixers"),
-    ],
-)
-def test_bad_arguments_are_named(options, names):
-    with pytest.raises(ValueError, match=names):
-        forecaster(**options)
