@@ -146,10 +146,7 @@ class NeuralMemory(ProjectedMemory):
         **kwargs,
     ):
         super().__init__(num_heads, head_dim, **kwargs)
-        self.memory_depth = if_given(
-            check_positive_integer, "memory_depth", memory_depth
-        )
-        self.network = _network(network, self.memory_depth)
+        self.network = _network(network, memory_depth)
         self.chunk_size = check_positive_integer("chunk_size", chunk_size)
         self.anchor = check_choice("anchor", anchor, ("token", "chunk"))
         self.update_rule = UpdateRule()
@@ -268,11 +265,9 @@ class NeuralMemory(ProjectedMemory):
         ):
             name = f"memory_{kind}"
             config[name] = module.serialize(getattr(self, name))
-        for name in ("memory_depth", "chunk_size", "anchor"):
+        for name in ("chunk_size", "anchor"):
             config[name] = getattr(self, name)
-        if self.memory_depth is not None:
-            config["network"] = None  # the depth says which
-        return config
+        return config  # without `memory_depth`, which the network tells
 
 
 def _plain(theta, log_momentum, log_retention):
@@ -287,10 +282,11 @@ def _plain(theta, log_momentum, log_retention):
 
 def _network(network, memory_depth):
     """The network that is passed, or the default one of that depth."""
+    depth = if_given(check_positive_integer, "memory_depth", memory_depth)
     if network is None:
-        return MLPMemory() if memory_depth is None else MLPMemory(memory_depth)
+        return MLPMemory() if depth is None else MLPMemory(depth)
     network = check_instance("network", network, MemoryNetwork)
-    if memory_depth is not None:
+    if depth is not None:
         raise ValueError(
             "Argument `memory_depth` is the depth of the default network: "
             "pass it or `network`, not both. Received: "
