@@ -162,8 +162,8 @@ def check_dtype(name, value):
         name,
         value,
         keras.dtype_policies,
-        lambda found: isinstance(found, keras.DTypePolicy),
-        "a dtype policy, the name of one such as 'mixed_bfloat16', or None",
+        lambda found: "float" in found.compute_dtype,
+        "a floating-point dtype policy, the name of one such as 'mixed_bfloat16', or None",
     )
 
 
@@ -238,10 +238,10 @@ def check_key_value_heads(num_key_value_heads, num_heads):
 
 def _integer(name, value, least):
     real = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    if not real or value < least:
+    if not real or not least <= value < 2**31:
         raise ValueError(
-            f"Argument `{name}` must be an integer of at least {least}. "
-            f"Received: {name}={value!r}."
+            f"Argument `{name}` must be an integer of at least {least}, and "
+            f"below 2**31. Received: {name}={value!r}."
         )
     return int(value)
 

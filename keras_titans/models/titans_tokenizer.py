@@ -106,6 +106,12 @@ class TitansTokenizer(keras_hub.tokenizers.BytePairTokenizer):
             merge if isinstance(merge, str) else " ".join(merge)
             for merge in trained["merges"]
         ]
+        if not merges:
+            raise ValueError(
+                "Arguments `texts` and `vocabulary_size` must leave a pair of "
+                "tokens to merge. Received: vocabulary_size="
+                f"{vocabulary_size}, and {smallest} tokens are the least."
+            )
         return cls(trained["vocab"], merges, **kwargs)
 
 
