@@ -163,7 +163,8 @@ def check_dtype(name, value):
         value,
         keras.dtype_policies,
         lambda found: "float" in found.compute_dtype,
-        "a floating-point dtype policy, the name of one such as 'mixed_bfloat16', or None",
+        "a floating-point dtype policy, the name of one such as "
+        "'mixed_bfloat16', or None",
     )
 
 
@@ -248,7 +249,7 @@ def _integer(name, value, least):
 
 def _number(name, value, fits, what):
     number = math.nan
-    if isinstance(value, numbers.Real) and not isinstance(value, bool):
+    if not isinstance(value, bool) and isinstance(value, numbers.Real):
         with contextlib.suppress(OverflowError):  # of an integer
             number = float(value)
     if not math.isfinite(number) or not fits(number):

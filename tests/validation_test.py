@@ -169,7 +169,7 @@ MADE_WITH = {
     "TitansForecaster": {"horizon": 2, "num_channels": 1, "num_heads": 2},
     "TitansTextClassifierPreprocessor": {"tokenizer": TitansByteTokenizer},
     "TitansTokenizer": {"vocabulary": vocabulary, "merges": ["a b"]},
-    "TitansTokenizer.train": {"texts": ["a"], "vocabulary_size": 259},
+    "TitansTokenizer.train": {"texts": ["aa"], "vocabulary_size": 260},
     "UpdateRule": {},
     "WindowedAttention": MIXER,
     "add_memory": {"backbone": gpt},

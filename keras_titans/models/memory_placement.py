@@ -20,8 +20,8 @@ def chosen_layers(layers, count):
     if not isinstance(layers, list | tuple | range):
         layers = [layers]
     fits = all(
-        isinstance(i, Integral)
-        and not isinstance(i, bool)
+        not isinstance(i, bool)
+        and isinstance(i, Integral)
         and -count <= i < count
         for i in layers
     )
