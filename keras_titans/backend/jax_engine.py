@@ -10,6 +10,11 @@ from keras_titans.backend.jax_loop import loop
 from keras_titans.backend.rows import where_rows
 
 
+def eager():
+    """A scope whose operations are carried out at once."""
+    return jax.ensure_compile_time_eval()
+
+
 def scan(step, carry, xs, shared=(), remat=True):
     """Fold `step(carry, x, shared) -> (carry, y)` over axis 0 of `xs`.
 

@@ -4,6 +4,11 @@ import tensorflow as tf
 from keras import tree
 
 
+def eager():
+    """A scope whose operations are carried out at once."""
+    return tf.init_scope()
+
+
 def scan(step, carry, xs, shared=(), remat=True):
     """Fold `step(carry, x, shared) -> (carry, y)` over axis 0 of `xs`.
 

@@ -1,8 +1,19 @@
 """The loop and the inner gradient on PyTorch."""
 
+import contextlib
+
+import keras
 import torch
 from keras import tree
 from torch.utils.checkpoint import checkpoint
+
+
+@contextlib.contextmanager
+def eager():
+    """A scope whose operations are carried out at once."""
+    # While Keras infers shapes, tensors are without values, on "meta".
+    with torch.no_grad(), keras.device("cpu"):
+        yield
 
 
 def scan(step, carry, xs, shared=(), remat=True):

@@ -1,5 +1,6 @@
 """Watching memories while a model is trained."""
 
+import os
 import threading
 from typing import Any
 
@@ -14,8 +15,10 @@ from keras_titans.callbacks.memory_probe import MemoryProbe
 from keras_titans.callbacks.memory_probe import check_has_memory
 from keras_titans.validation import check_choice
 from keras_titans.validation import check_positive_integer
+from keras_titans.validation import if_given
 from keras_titans.visualization import recall_by_token
 from keras_titans.visualization import surprise_over_text
+from keras_titans.visualization.checks import check_texts
 
 LOGS = ("mean", "layers")
 EPOCH = "epoch"
@@ -103,22 +106,17 @@ class MemoryMonitor(keras.callbacks.Callback):
     ):
         super().__init__()
         _check_sample(sample)
-        for name, steps in (
-            ("frequency", frequency),
-            ("image_frequency", image_frequency),
-        ):
-            no_images = name == "image_frequency" and steps is None
-            if steps != EPOCH and not no_images:
-                check_positive_integer(name, steps)
-        check_choice("logs", logs, LOGS)
+        self.frequency = _steps("frequency", frequency)
+        self.image_frequency = if_given(
+            _steps, "image_frequency", image_frequency
+        )
+        self.words = if_given(check_texts, "words", words)
+        self.logs = check_choice("logs", logs, LOGS)
         if log_dir is not None:
+            _check_folder(log_dir)
             check_installed()
         self.sample = sample
         self.log_dir = log_dir
-        self.frequency = frequency
-        self.image_frequency = image_frequency
-        self.words = None if words is None else list(words)
-        self.logs = logs
         self._writer: EventWriter | None = None
         self._probe: Any = None  # a `MemoryProbe` while there is training
         self._x: Any = None
@@ -286,6 +284,21 @@ class MemoryMonitor(keras.callbacks.Callback):
         if tokenizer is None:
             return [str(token) for token in row]
         return list(tokenizer.detokenize(row[:, None].tolist()))
+
+
+def _steps(name, value):
+    """A number of steps, or "epoch"."""
+    if isinstance(value, str):
+        return check_choice(name, value, (EPOCH,))
+    return check_positive_integer(name, value)
+
+
+def _check_folder(log_dir):
+    if not log_dir or not isinstance(log_dir, str | os.PathLike):
+        raise ValueError(
+            "Argument `log_dir` must be a folder's path, or None for none. "
+            f"Received: log_dir={log_dir!r}."
+        )
 
 
 def _check_sample(sample):

@@ -12,13 +12,16 @@ from keras_titans.layers.windowed_attention import WindowedAttention
 from keras_titans.validation import check_whole_number
 
 
-def check_memory(memory):
-    """Raise a ValueError for what is no memory."""
+def check_memory(name, memory):
+    """A memory; also from its serialised form."""
+    if isinstance(memory, dict) and "class_name" in memory:
+        memory = keras.saving.deserialize_keras_object(memory)
     if not isinstance(memory, StatefulLayer) or not memory.is_memory:
         raise ValueError(
-            "Argument `memory` must be a `NeuralMemory` or a `SlotMemory`. "
-            f"Received: memory={memory!r}."
+            f"Argument `{name}` must be a `NeuralMemory` or a `SlotMemory`. "
+            f"Received: {name}={memory!r}."
         )
+    return memory
 
 
 class AttentionAndMemory(StatefulLayer):
@@ -57,7 +60,9 @@ class AttentionAndMemory(StatefulLayer):
         **kwargs,
     ):
         super().__init__(return_state=return_state, stateful=stateful, **kwargs)
-        check_whole_number("num_persistent_tokens", num_persistent_tokens)
+        self.num_persistent_tokens = check_whole_number(
+            "num_persistent_tokens", num_persistent_tokens
+        )
         self.attention = WindowedAttention(
             num_heads,
             window_size,
@@ -69,13 +74,14 @@ class AttentionAndMemory(StatefulLayer):
             dtype=self.dtype_policy,
             name="attention",
         )
-        self.num_heads = num_heads
-        self.window_size = window_size
-        self.head_dim = head_dim
-        self.num_key_value_heads = num_key_value_heads
-        self.kernel_initializer = self.attention.kernel_initializer
-        if isinstance(memory, dict):
-            memory = keras.saving.deserialize_keras_object(memory)
+        for name in (
+            "num_heads",
+            "window_size",
+            "head_dim",
+            "num_key_value_heads",
+            "kernel_initializer",
+        ):
+            setattr(self, name, getattr(self.attention, name))
         if memory is None:
             memory = NeuralMemory(
                 num_heads,
@@ -83,7 +89,7 @@ class AttentionAndMemory(StatefulLayer):
                 dtype=self.dtype_policy,
                 name="memory",
             )
-        check_memory(memory)
+        memory = check_memory("memory", memory)
         if memory.stateful or memory.return_state:
             raise ValueError(
                 "The state of argument `memory` is a part of this layer's: "
@@ -92,7 +98,6 @@ class AttentionAndMemory(StatefulLayer):
                 f"return_state={memory.return_state}."
             )
         self.memory = memory
-        self.num_persistent_tokens = num_persistent_tokens
 
     def build(self, input_shape):
         self.width = self.check_width(input_shape)

@@ -69,9 +69,8 @@ class AttentionWithMemory(keras.layers.Layer):
     """
 
     def __init__(self, attention, memory, **kwargs):
-        attention, memory = _revived(attention), _revived(memory)
-        check_instance("attention", attention, keras.layers.Layer)
-        check_memory(memory)
+        attention = check_instance("attention", attention, keras.layers.Layer)
+        memory = check_memory("memory", memory)
         if memory.stateful:
             raise ValueError(
                 "Argument `memory` must keep no state to itself. "
@@ -244,9 +243,3 @@ def _unbuilt(layer):
     config = keras.saving.serialize_keras_object(layer)
     config.pop("build_config", None)
     return config
-
-
-def _revived(value):
-    if isinstance(value, dict):
-        return keras.saving.deserialize_keras_object(value)
-    return value

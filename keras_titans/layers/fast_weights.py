@@ -6,6 +6,8 @@ import keras
 from keras import initializers
 from keras import ops
 
+from keras_titans.memory.probe import check_linear
+from keras_titans.memory.probe import check_network
 from keras_titans.ops.chunk import Memory
 from keras_titans.ops.chunk import Shared
 from keras_titans.ops.sequence import fresh_memory
@@ -35,6 +37,9 @@ class FastWeights(keras.layers.Layer):
     def build(self, input_shape):
         """Args: input_shape: `(batch, length, num_heads, head_dim)`."""
         *_, self.num_heads, head_dim = input_shape
+        check_network(self.recipe.network, head_dim, self.recipe.anchor)
+        if self.recipe.objective.linear:
+            check_linear(self.recipe.objective)
         self.shapes = self.recipe.network.map_shapes(head_dim)
         self.initial_memory = [
             self.add_weight(

@@ -4,6 +4,7 @@ import keras
 from keras import activations
 
 from keras_titans.layers.attention_and_memory import AttentionAndMemory
+from keras_titans.validation import check_activation
 
 
 class GatedAttentionAndMemory(AttentionAndMemory):
@@ -19,7 +20,9 @@ class GatedAttentionAndMemory(AttentionAndMemory):
         self, num_heads, window_size, gate_activation="sigmoid", **kwargs
     ):
         super().__init__(num_heads, window_size, **kwargs)
-        self.gate_activation = activations.get(gate_activation)
+        self.gate_activation = check_activation(
+            "gate_activation", gate_activation
+        )
 
     def build(self, input_shape):
         self.attention_norm, self.memory_norm = (

@@ -11,6 +11,7 @@ from keras_titans.layers.layer_scan import layer_scan
 from keras_titans.layers.stateful_layer import zeros_like_spec
 from keras_titans.ops.alignment import is_one_token
 from keras_titans.ops.segments import Segments
+from keras_titans.validation import check_bool
 from keras_titans.validation import check_positive_integer
 
 # Of the attention in what is written. A tenth of a token's own size leaves
@@ -101,11 +102,13 @@ class MemoryAsContext(GatedAttentionAndMemory):
     def __init__(
         self, num_heads, segment_length, residual=True, remat=True, **kwargs
     ):
-        check_positive_integer("segment_length", segment_length)
+        segment_length = check_positive_integer(
+            "segment_length", segment_length
+        )
         super().__init__(num_heads, segment_length, **kwargs)
         self.segment_length = segment_length
-        self.residual = residual
-        self.remat = remat
+        self.residual = check_bool("residual", residual)
+        self.remat = check_bool("remat", remat)
 
     def build(self, input_shape):
         super().build(input_shape)

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_titans.layers.attention_and_memory import AttentionAndMemory
+from keras_titans.validation import check_bool
 
 
 @keras.saving.register_keras_serializable("keras_titans")
@@ -78,7 +79,7 @@ class MemoryAsLayer(AttentionAndMemory):
 
     def __init__(self, num_heads, window_size, residual=True, **kwargs):
         super().__init__(num_heads, window_size, **kwargs)
-        self.residual = residual
+        self.residual = check_bool("residual", residual)
 
     def build(self, input_shape):
         if self.residual:

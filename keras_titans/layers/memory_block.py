@@ -2,9 +2,8 @@
 
 import keras
 
-from keras_titans.layers.stateful_layer import StatefulLayer
+from keras_titans.layers.attention_and_memory import check_memory
 from keras_titans.layers.titans_block import TitansBlock
-from keras_titans.validation import check_instance
 
 
 @keras.saving.register_keras_serializable("keras_titans")
@@ -51,9 +50,7 @@ class MemoryBlock(TitansBlock):
     """
 
     def __init__(self, memory, intermediate_dim, **kwargs):
-        if isinstance(memory, dict):
-            memory = keras.saving.deserialize_keras_object(memory)
-        check_instance("memory", memory, StatefulLayer)
+        memory = check_memory("memory", memory)
         super().__init__(memory, intermediate_dim, **kwargs)
 
     @property

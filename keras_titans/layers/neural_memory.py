@@ -14,14 +14,18 @@ from keras_titans.layers.watching import WITH_READING
 from keras_titans.layers.write_cost import mean_over_tokens
 from keras_titans.memory.memory_network import MemoryNetwork
 from keras_titans.memory.mlp_memory import MLPMemory
-from keras_titans.memory.objective import Objective
 from keras_titans.memory.objective import SquaredError
+from keras_titans.memory.objective import check_objective
 from keras_titans.memory.update_rule import UpdateRule
 from keras_titans.ops.recipe import Recipe
 from keras_titans.ops.sequence import Tokens
 from keras_titans.validation import check_choice
+from keras_titans.validation import check_constraint
+from keras_titans.validation import check_initializer
 from keras_titans.validation import check_instance
 from keras_titans.validation import check_positive_integer
+from keras_titans.validation import check_regularizer
+from keras_titans.validation import if_given
 
 
 @keras.saving.register_keras_serializable("keras_titans")
@@ -58,9 +62,10 @@ class NeuralMemory(ProjectedMemory):
             small, try 64.
         network: What is memorised into, a `keras_titans.memory.MemoryNetwork`.
             By default an `MLPMemory` of `memory_depth` maps.
-        memory_depth: Number of dense maps of the default network (L_M). 1 is
-            a matrix, the associative memory of linear attention: cheaper,
-            and in small models to be tried first.
+        memory_depth: Number of dense maps of the default network (L_M), by
+            default 2. 1 is a matrix, the associative memory of linear
+            attention: cheaper, and in small models to be tried first. Not
+            together with `network`.
         chunk_size: Tokens to a chunk. Part of the model's meaning, not only
             of its speed, except for depth 1 with `anchor="token"`.
         anchor: `"token"` or `"chunk"`: see above.
@@ -130,7 +135,7 @@ class NeuralMemory(ProjectedMemory):
         num_heads,
         head_dim=None,
         network=None,
-        memory_depth=2,
+        memory_depth=None,
         chunk_size=64,
         anchor="token",
         update_rule=None,
@@ -141,28 +146,33 @@ class NeuralMemory(ProjectedMemory):
         **kwargs,
     ):
         super().__init__(num_heads, head_dim, **kwargs)
-        check_positive_integer("memory_depth", memory_depth)
-        check_positive_integer("chunk_size", chunk_size)
-        check_choice("anchor", anchor, ("token", "chunk"))
-        self.network = _revived(network) or MLPMemory(depth=memory_depth)
-        self.memory_depth = memory_depth
-        self.chunk_size = chunk_size
-        self.anchor = anchor
-        self.update_rule = _revived(update_rule) or UpdateRule()
-        self.objective = _revived(objective) or SquaredError()
-        self.memory_initializer = initializers.get(memory_initializer)
-        self.memory_regularizer = regularizers.get(memory_regularizer)
-        self.memory_constraint = constraints.get(memory_constraint)
-        check_instance("network", self.network, MemoryNetwork)
-        check_instance("update_rule", self.update_rule, UpdateRule)
-        check_instance("objective", self.objective, Objective)
+        self.network = _network(network, memory_depth)
+        self.chunk_size = check_positive_integer("chunk_size", chunk_size)
+        self.anchor = check_choice("anchor", anchor, ("token", "chunk"))
+        self.update_rule = UpdateRule()
+        if update_rule is not None:
+            self.update_rule = check_instance(
+                "update_rule", update_rule, UpdateRule
+            )
+        self.objective = SquaredError()
+        if objective is not None:
+            self.objective = check_objective("objective", objective)
+        self.memory_initializer = check_initializer(
+            "memory_initializer", memory_initializer
+        )
+        self.memory_regularizer = check_regularizer(
+            "memory_regularizer", memory_regularizer
+        )
+        self.memory_constraint = check_constraint(
+            "memory_constraint", memory_constraint
+        )
         self.core = FastWeights(
             Recipe(
                 self.network,
                 self.objective,
                 self.update_rule,
-                anchor,
-                chunk_size,
+                self.anchor,
+                self.chunk_size,
             ),
             self.memory_initializer,
             self.memory_regularizer,
@@ -171,7 +181,7 @@ class NeuralMemory(ProjectedMemory):
             name="fast_weights",
         )
         self.gates = MemoryGates(
-            num_heads,
+            self.num_heads,
             self.update_rule,
             self.objective.slope,
             dtype=self.state_dtype,
@@ -255,9 +265,9 @@ class NeuralMemory(ProjectedMemory):
         ):
             name = f"memory_{kind}"
             config[name] = module.serialize(getattr(self, name))
-        for name in ("memory_depth", "chunk_size", "anchor"):
+        for name in ("chunk_size", "anchor"):
             config[name] = getattr(self, name)
-        return config
+        return config  # without `memory_depth`, which the network tells
 
 
 def _plain(theta, log_momentum, log_retention):
@@ -270,8 +280,16 @@ def _plain(theta, log_momentum, log_retention):
     return gates
 
 
-def _revived(value):
-    """An object from its serialised form; anything else as it is."""
-    if isinstance(value, dict):
-        return keras.saving.deserialize_keras_object(value)
-    return value
+def _network(network, memory_depth):
+    """The network that is passed, or the default one of that depth."""
+    depth = if_given(check_positive_integer, "memory_depth", memory_depth)
+    if network is None:
+        return MLPMemory() if depth is None else MLPMemory(depth)
+    network = check_instance("network", network, MemoryNetwork)
+    if depth is not None:
+        raise ValueError(
+            "Argument `memory_depth` is the depth of the default network: "
+            "pass it or `network`, not both. Received: "
+            f"network={network!r}, memory_depth={memory_depth}."
+        )
+    return network

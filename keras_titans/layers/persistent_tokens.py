@@ -4,6 +4,7 @@ import keras
 from keras import initializers
 from keras import ops
 
+from keras_titans.validation import check_initializer
 from keras_titans.validation import check_positive_integer
 
 
@@ -49,9 +50,8 @@ class PersistentTokens(keras.layers.Layer):
 
     def __init__(self, num_tokens, initializer="random_normal", **kwargs):
         super().__init__(**kwargs)
-        check_positive_integer("num_tokens", num_tokens)
-        self.num_tokens = num_tokens
-        self.initializer = initializers.get(initializer)
+        self.num_tokens = check_positive_integer("num_tokens", num_tokens)
+        self.initializer = check_initializer("initializer", initializer)
         self.supports_masking = True
 
     def build(self, input_shape):

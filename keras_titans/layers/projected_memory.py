@@ -12,8 +12,13 @@ from keras_titans.layers.stateful_layer import zeros_like_spec
 from keras_titans.layers.watching import WITH_GATES
 from keras_titans.layers.watching import WITH_READING
 from keras_titans.ops.unit import unit
+from keras_titans.validation import check_bool
+from keras_titans.validation import check_constraint
+from keras_titans.validation import check_initializer
 from keras_titans.validation import check_positive_integer
+from keras_titans.validation import check_regularizer
 from keras_titans.validation import head_width
+from keras_titans.validation import if_given
 
 
 class ProjectedMemory(StatefulLayer):
@@ -58,21 +63,29 @@ class ProjectedMemory(StatefulLayer):
         **kwargs,
     ):
         super().__init__(return_state=return_state, stateful=stateful, **kwargs)
-        check_positive_integer("num_heads", num_heads)
-        if head_dim is not None:
-            check_positive_integer("head_dim", head_dim)
-        check_positive_integer("kernel_size", kernel_size)
-        self.num_heads = num_heads
-        self.head_dim = head_dim
-        self.kernel_size = kernel_size
-        self.use_bias = use_bias
-        self.kernel_initializer = initializers.get(kernel_initializer)
-        self.bias_initializer = initializers.get(bias_initializer)
-        self.kernel_regularizer = regularizers.get(kernel_regularizer)
-        self.bias_regularizer = regularizers.get(bias_regularizer)
-        self.kernel_constraint = constraints.get(kernel_constraint)
-        self.bias_constraint = constraints.get(bias_constraint)
-        self.remat = remat
+        self.num_heads = check_positive_integer("num_heads", num_heads)
+        self.head_dim = if_given(check_positive_integer, "head_dim", head_dim)
+        self.kernel_size = check_positive_integer("kernel_size", kernel_size)
+        self.use_bias = check_bool("use_bias", use_bias)
+        self.kernel_initializer = check_initializer(
+            "kernel_initializer", kernel_initializer
+        )
+        self.bias_initializer = check_initializer(
+            "bias_initializer", bias_initializer
+        )
+        self.kernel_regularizer = check_regularizer(
+            "kernel_regularizer", kernel_regularizer
+        )
+        self.bias_regularizer = check_regularizer(
+            "bias_regularizer", bias_regularizer
+        )
+        self.kernel_constraint = check_constraint(
+            "kernel_constraint", kernel_constraint
+        )
+        self.bias_constraint = check_constraint(
+            "bias_constraint", bias_constraint
+        )
+        self.remat = check_bool("remat", remat)
 
     def build(self, input_shape):
         width = self.width = self.check_width(input_shape)

@@ -11,7 +11,11 @@ from keras_titans.layers.slot_bank import SlotBank
 from keras_titans.layers.watching import WITH_GATES
 from keras_titans.layers.watching import WITH_READING
 from keras_titans.ops.slots import MAX_RATE
+from keras_titans.validation import check_between
+from keras_titans.validation import check_bool
+from keras_titans.validation import check_initializer
 from keras_titans.validation import check_positive_integer
+from keras_titans.validation import if_given
 
 
 @keras.saving.register_keras_serializable("keras_titans")
@@ -87,27 +91,21 @@ class SlotMemory(ProjectedMemory):
         **kwargs,
     ):
         super().__init__(num_heads, head_dim, **kwargs)
-        check_positive_integer("num_slots", num_slots)
-        if top_k is not None:
-            check_positive_integer("top_k", top_k)
-            if top_k > num_slots:
-                raise ValueError(
-                    "Argument `top_k` must be at most `num_slots`. Received: "
-                    f"top_k={top_k}, num_slots={num_slots}."
-                )
-        if not 0.0 < write_rate < MAX_RATE:
+        self.num_slots = check_positive_integer("num_slots", num_slots)
+        self.top_k = if_given(check_positive_integer, "top_k", top_k)
+        if top_k is not None and top_k > num_slots:
             raise ValueError(
-                "Argument `write_rate` must lie strictly between 0 and "
-                f"{MAX_RATE}. Received: write_rate={write_rate}."
+                "Argument `top_k` must be at most `num_slots`. Received: "
+                f"top_k={top_k}, num_slots={num_slots}."
             )
-        self.num_slots = num_slots
-        self.top_k = top_k
-        self.write_rate = write_rate
-        self.learn_write_rate = learn_write_rate
-        self.slot_initializer = initializers.get(slot_initializer)
+        self.write_rate = check_between("write_rate", write_rate, 0, MAX_RATE)
+        self.learn_write_rate = check_bool("learn_write_rate", learn_write_rate)
+        self.slot_initializer = check_initializer(
+            "slot_initializer", slot_initializer
+        )
         self.core = SlotBank(
-            num_slots,
-            top_k,
+            self.num_slots,
+            self.top_k,
             self.slot_initializer,
             dtype=self.state_dtype,
             name="slots",

@@ -16,6 +16,7 @@ from keras_titans.layers.watching import current_watch
 from keras_titans.layers.write_cost import paying
 from keras_titans.layers.write_cost import pays
 from keras_titans.ops import alignment
+from keras_titans.validation import check_bool
 from keras_titans.validation import check_mask
 from keras_titans.validation import same_shape
 
@@ -41,8 +42,8 @@ class StatefulLayer(keras.layers.Layer):
     def __init__(self, return_state=False, stateful=False, **kwargs):
         # Keras would cast a state that is passed to the compute dtype.
         super().__init__(autocast=False, **kwargs)
-        self.return_state = return_state
-        self.stateful = stateful
+        self.return_state = check_bool("return_state", return_state)
+        self.stateful = check_bool("stateful", stateful)
         self.supports_masking = True
         self.width: int | None = None  # known once built
         self._state: Any = None

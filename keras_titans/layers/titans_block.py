@@ -15,10 +15,15 @@ from keras_titans.layers.stateful_layer import mask_of
 from keras_titans.layers.watching import current_watch
 from keras_titans.layers.windowed_attention import WindowedAttention
 from keras_titans.layers.write_cost import pays
+from keras_titans.validation import check_activation
+from keras_titans.validation import check_bool
 from keras_titans.validation import check_choice
+from keras_titans.validation import check_initializer
 from keras_titans.validation import check_instance
 from keras_titans.validation import check_positive_integer
+from keras_titans.validation import check_threshold
 
+WINDOW_SIZE = 128
 MIXERS = {
     "LMM": NeuralMemory,
     "MAC": MemoryAsContext,
@@ -45,7 +50,8 @@ class TitansBlock(keras.layers.Layer):
             "attention" for one with `num_heads` heads, a window or segment of
             `window_size` tokens, and else its defaults.
         intermediate_dim: The hidden width of the multilayer perceptron.
-        num_heads, window_size: For a mixer that is given by name.
+        num_heads, window_size: For a mixer that is given by name. Without
+            `window_size`, it is 128.
         activation: The gate's.
         kernel_initializer: For the multilayer perceptron.
         dropout: Fraction of each branch's output to drop in training.
@@ -86,7 +92,7 @@ class TitansBlock(keras.layers.Layer):
         mixer,
         intermediate_dim,
         num_heads=None,
-        window_size=128,
+        window_size=None,
         activation="silu",
         kernel_initializer="glorot_uniform",
         dropout=0.0,
@@ -95,23 +101,36 @@ class TitansBlock(keras.layers.Layer):
     ):
         # Keras would cast a state that is passed to the compute dtype.
         super().__init__(autocast=False, **kwargs)
-        check_positive_integer("intermediate_dim", intermediate_dim)
         self.mixer = self._made(mixer, num_heads, window_size)
-        self.intermediate_dim = intermediate_dim
-        self.activation = activations.get(activation)
-        self.kernel_initializer = initializers.get(kernel_initializer)
-        self.dropout = dropout
-        self.remat = remat
+        self.intermediate_dim = check_positive_integer(
+            "intermediate_dim", intermediate_dim
+        )
+        self.activation = check_activation("activation", activation)
+        self.kernel_initializer = check_initializer(
+            "kernel_initializer", kernel_initializer
+        )
+        self.dropout = check_threshold("dropout", dropout)
+        self.remat = check_bool("remat", remat)
         self.supports_masking = True
 
     def _made(self, mixer, num_heads, window_size):
-        if isinstance(mixer, dict):
-            mixer = keras.saving.deserialize_keras_object(mixer)
         if not isinstance(mixer, str):
-            check_instance("mixer", mixer, StatefulLayer)
+            mixer = check_instance("mixer", mixer, StatefulLayer)
+            for name, value in (
+                ("num_heads", num_heads),
+                ("window_size", window_size),
+            ):
+                if value is not None:
+                    raise ValueError(
+                        f"Argument `{name}` goes with a mixer's name; a layer "
+                        f"as `mixer` has its own. Received: {name}={value!r}."
+                    )
             return mixer
         check_choice("mixer", mixer, MIXERS)
+        if window_size is None:
+            window_size = WINDOW_SIZE
         check_positive_integer("num_heads", num_heads)
+        check_positive_integer("window_size", window_size)
         options = {"num_heads": num_heads, "dtype": self.dtype_policy}
         if mixer == "MAC":
             options["segment_length"] = window_size

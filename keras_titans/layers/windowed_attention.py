@@ -12,9 +12,12 @@ from keras_titans.ops.alignment import last_tokens
 from keras_titans.ops.attention import Pairs
 from keras_titans.ops.attention import windowed_attention
 from keras_titans.ops.attention_step import attention_step
+from keras_titans.validation import check_bool
+from keras_titans.validation import check_initializer
 from keras_titans.validation import check_key_value_heads
 from keras_titans.validation import check_positive_integer
 from keras_titans.validation import head_width
+from keras_titans.validation import if_given
 from keras_titans.validation import same_shape
 
 
@@ -104,19 +107,20 @@ class WindowedAttention(StatefulLayer):
         **kwargs,
     ):
         super().__init__(return_state=return_state, stateful=stateful, **kwargs)
-        check_positive_integer("num_heads", num_heads)
-        check_positive_integer("window_size", window_size)
-        if head_dim is not None:
-            check_positive_integer("head_dim", head_dim)
-        check_key_value_heads(num_key_value_heads, num_heads)
-        self.num_heads = num_heads
-        self.window_size = window_size
-        self.head_dim = head_dim
-        self.num_key_value_heads = num_key_value_heads
-        self.segmented = segmented
-        self.with_memory_tokens = with_memory_tokens
-        self.use_bias = use_bias
-        self.kernel_initializer = initializers.get(kernel_initializer)
+        self.num_heads = check_positive_integer("num_heads", num_heads)
+        self.window_size = check_positive_integer("window_size", window_size)
+        self.head_dim = if_given(check_positive_integer, "head_dim", head_dim)
+        self.num_key_value_heads = check_key_value_heads(
+            num_key_value_heads, self.num_heads
+        )
+        self.segmented = check_bool("segmented", segmented)
+        self.with_memory_tokens = check_bool(
+            "with_memory_tokens", with_memory_tokens
+        )
+        self.use_bias = check_bool("use_bias", use_bias)
+        self.kernel_initializer = check_initializer(
+            "kernel_initializer", kernel_initializer
+        )
 
     def build(self, input_shape):
         width = self.width = self.check_width(input_shape)

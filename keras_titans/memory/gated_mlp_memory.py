@@ -8,6 +8,8 @@ from keras_titans.memory.memory_network import MemoryNetwork
 from keras_titans.ops.rows import times_transposed
 from keras_titans.ops.unit import unit
 from keras_titans.ops.unit import unit_backward
+from keras_titans.validation import check_activation
+from keras_titans.validation import check_bool
 from keras_titans.validation import check_positive
 
 
@@ -33,11 +35,10 @@ class GatedMLPMemory(MemoryNetwork):
     def __init__(
         self, expansion=2, activation="silu", residual=False, unit_norm=True
     ):
-        check_positive("expansion", expansion)
-        self.expansion = expansion
-        self.activation = activations.get(activation)
-        self.residual = residual
-        self.unit_norm = unit_norm
+        self.expansion = check_positive("expansion", expansion)
+        self.activation = check_activation("activation", activation)
+        self.residual = check_bool("residual", residual)
+        self.unit_norm = check_bool("unit_norm", unit_norm)
 
     def map_shapes(self, dim):
         hidden = int(dim * self.expansion)

@@ -1,11 +1,13 @@
 """What a memory is memorised into: a small network of fast dense maps."""
 
+import abc
+
 from keras import ops
 
 from keras_titans import backend
 
 
-class MemoryNetwork:
+class MemoryNetwork(abc.ABC):
     """A network of fast dense maps, written as one function of them.
 
     A subclass says which maps it has and how they are put together. What a
@@ -35,15 +37,17 @@ class MemoryNetwork:
 
     Attributes:
         additive_output: Whether the output is the last map's, plus terms that
-            do not depend on it. `anchor="token"` needs that.
+            do not depend on it. `anchor="token"` needs that. Set it to
+            False where it is not so.
     """
 
     additive_output = True
 
+    @abc.abstractmethod
     def map_shapes(self, dim):
         """The `(inputs, outputs)` widths of each map, for heads of `dim`."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def __call__(self, x, dense):
         """The network's output.
 
@@ -55,7 +59,6 @@ class MemoryNetwork:
         Returns:
             `(..., tokens, dim)`.
         """
-        raise NotImplementedError
 
     def backward(self, x, weights, inputs, outputs, gradient):
         """The gradient at each map's output, from that at the network's.

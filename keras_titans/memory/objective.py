@@ -1,9 +1,14 @@
 """What a memory is asked to do: the loss that it descends at every token."""
 
+import abc
+
 import keras
 
+from keras_titans.validation import check_instance
+from keras_titans.validation import check_positive
 
-class Objective:
+
+class Objective(abc.ABC):
     """The loss between what a key reads and the value to be read there.
 
     Example:
@@ -32,9 +37,10 @@ class Objective:
             `anchor="token"` needs that.
     """
 
-    slope = 1.0
+    slope: float
     linear = False
 
+    @abc.abstractmethod
     def gradient(self, prediction, target):
         """The loss's gradient by the prediction.
 
@@ -45,7 +51,6 @@ class Objective:
         Returns:
             `(..., tokens, dim)`.
         """
-        raise NotImplementedError
 
     def get_config(self):
         return {}
@@ -75,3 +80,17 @@ class SquaredError(Objective):
 
     def gradient(self, prediction, target):
         return self.slope * (prediction - target)
+
+
+def check_objective(name, objective):
+    """An objective that has all that is asked of it."""
+    objective = check_instance(name, objective, Objective)
+    kind = type(objective).__name__
+    if not hasattr(objective, "slope"):
+        raise ValueError(
+            f"Argument `{name}` must have an attribute `slope`, the largest "
+            "derivative of its `gradient` by the prediction. Received: "
+            f"{name}={objective!r}, and class `{kind}` has none."
+        )
+    check_positive(f"{kind}.slope", objective.slope)
+    return objective

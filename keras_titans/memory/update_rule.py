@@ -6,11 +6,13 @@ import keras
 from keras import ops
 
 from keras_titans.validation import check_at_most_one
+from keras_titans.validation import check_bool
 from keras_titans.validation import check_choice
 from keras_titans.validation import check_cost
 from keras_titans.validation import check_fractions
 from keras_titans.validation import check_positive
 from keras_titans.validation import check_threshold
+from keras_titans.validation import if_given
 
 SMALLEST_ROOM = 1e-6
 
@@ -142,41 +144,49 @@ class UpdateRule:
         read_first=False,
         max_surprise=None,
     ):
-        check_positive("max_learning_rate", max_learning_rate)
-        check_threshold("write_threshold", write_threshold)
-        check_cost("write_cost", write_cost)
-        check_at_most_one("max_momentum", max_momentum)
-        check_fractions("initial_learning_rate", initial_learning_rate)
-        check_fractions("initial_momentum", initial_momentum)
-        check_fractions("initial_forgetting", initial_forgetting)
-        check_positive("gate_scale", gate_scale)
-        check_positive("hidden_rate", hidden_rate)
-        check_choice("forget_to", forget_to, ("zero", "initial"))
-        if max_surprise is not None:
-            check_positive("max_surprise", max_surprise)
+        self.learning_rate = _switch(
+            "learning_rate", learning_rate, "max_learning_rate"
+        )
+        self.momentum = _switch("momentum", momentum, "max_momentum")
+        self.forgetting = _switch(
+            "forgetting", forgetting, "initial_forgetting"
+        )
+        self.normalize_learning_rate = check_bool(
+            "normalize_learning_rate", normalize_learning_rate
+        )
+        self.max_learning_rate = check_positive(
+            "max_learning_rate", max_learning_rate
+        )
+        self.write_threshold = check_threshold(
+            "write_threshold", write_threshold
+        )
+        self.write_cost = check_cost("write_cost", write_cost)
+        self.max_momentum = check_at_most_one("max_momentum", max_momentum)
+        self.initial_learning_rate = check_fractions(
+            "initial_learning_rate", initial_learning_rate
+        )
+        self.initial_momentum = check_fractions(
+            "initial_momentum", initial_momentum
+        )
+        self.initial_forgetting = check_fractions(
+            "initial_forgetting", initial_forgetting
+        )
+        self.gate_scale = check_positive("gate_scale", gate_scale)
+        self.hidden_rate = check_positive("hidden_rate", hidden_rate)
+        self.forget_to = check_choice(
+            "forget_to", forget_to, ("zero", "initial")
+        )
+        self.forget_first = check_bool("forget_first", forget_first)
+        self.read_first = check_bool("read_first", read_first)
+        self.max_surprise = if_given(
+            check_positive, "max_surprise", max_surprise
+        )
         if write_cost and not learning_rate:
             raise ValueError(
                 "Argument `write_cost` must be 0 where the learning rate is "
                 f"constant. Received: write_cost={write_cost}, "
                 f"learning_rate={learning_rate}."
             )
-        self.learning_rate = learning_rate
-        self.momentum = momentum
-        self.forgetting = forgetting
-        self.normalize_learning_rate = normalize_learning_rate
-        self.max_learning_rate = max_learning_rate
-        self.write_threshold = write_threshold
-        self.write_cost = write_cost
-        self.max_momentum = max_momentum
-        self.initial_learning_rate = _plain(initial_learning_rate)
-        self.initial_momentum = _plain(initial_momentum)
-        self.initial_forgetting = _plain(initial_forgetting)
-        self.gate_scale = gate_scale
-        self.hidden_rate = hidden_rate
-        self.forget_to = forget_to
-        self.forget_first = forget_first
-        self.read_first = read_first
-        self.max_surprise = max_surprise
 
     def initial_logits(self):
         """Where the logit of each gate in use starts, by the gate's name.
@@ -295,9 +305,9 @@ def _opening(above):
     return above + ops.stop_gradient(ops.relu(above) - above)
 
 
-def _plain(start):
-    """As JSON has it, so that a rule read from a file has the same."""
-    return list(start) if isinstance(start, tuple) else start
+def _switch(name, value, number):
+    """A switch that is easily taken for the number."""
+    return check_bool(name, value, f"A number is for `{number}`. ")
 
 
 def _of_each(function, start):

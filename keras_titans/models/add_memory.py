@@ -12,7 +12,9 @@ from keras_titans.models.memory_placement import chosen_layers
 from keras_titans.models.memory_placement import freeze_all_but
 from keras_titans.models.memory_placement import make_memory
 from keras_titans.models.stateful_calls import is_graph
+from keras_titans.validation import check_bool
 from keras_titans.validation import check_positive_integer
+from keras_titans.validation import if_given
 
 _ATTENTIONS = (
     keras.layers.MultiHeadAttention,
@@ -103,8 +105,8 @@ def add_memory(backbone, memory=None, layers=None, freeze=True, lora_rank=None):
     answer = model.generate(prompt, stop_token_ids=None)
     ```
     """
-    if lora_rank is not None:
-        check_positive_integer("lora_rank", lora_rank)
+    freeze = check_bool("freeze", freeze)
+    lora_rank = if_given(check_positive_integer, "lora_rank", lora_rank)
     hub = sys.modules.get("keras_hub")
     if hub is not None and isinstance(backbone, hub.models.CausalLM):
         return _language_model(backbone, memory, layers, freeze, lora_rank)
@@ -134,13 +136,17 @@ def _backbone(backbone, memory, layers, freeze, lora_rank):
 
     memory_backbone.check_backbone(backbone)
     blocks = backbone.transformer_layers
+    memories = []
     for i in chosen_layers(layers, len(blocks)):  # before any work
-        attention_of(blocks[i], backbone)
+        attention = getattr(blocks[i], attention_of(blocks[i], backbone))
+        memories.append(
+            make_memory("memory", memory, i, attention, backbone.hidden_dim)
+        )
     copy = keras.saving.deserialize_keras_object(
         memory_backbone.serialized(backbone)
     )
     _copy_weights(backbone, copy)
-    result = memory_backbone.MemoryBackbone(copy, memory, layers, freeze)
+    result = memory_backbone.MemoryBackbone(copy, memories, layers, freeze)
     if lora_rank is not None:
         result.enable_lora(lora_rank)
     return result
@@ -148,6 +154,16 @@ def _backbone(backbone, memory, layers, freeze, lora_rank):
 
 def _functional(model, memory, layers, freeze):
     found = _self_attentions(model)
+    if not found:
+        raise ValueError(
+            "Argument `backbone` must be a KerasHub backbone with "
+            "`transformer_layers`, a `keras_hub.models.CausalLM` around one, "
+            "or a functional model that calls "
+            "`keras.layers.MultiHeadAttention` or "
+            "`keras.layers.GroupQueryAttention` on a sequence and itself. "
+            f"Received: {type(model).__name__} '{model.name}', which has no "
+            "such attention in its graph."
+        )
     chosen = chosen_layers(layers, len(found))
     numbers = {id(found[i][0]): i for i in chosen}
     pairs = []
@@ -160,7 +176,7 @@ def _functional(model, memory, layers, freeze):
         i = numbers[id(layer)]
         return AttentionWithMemory(
             copy,
-            make_memory(memory, i, layer, width=found[i][1]),
+            make_memory("memory", memory, i, layer, width=found[i][1]),
             name=f"{layer.name}_with_memory",
         )
 

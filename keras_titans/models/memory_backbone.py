@@ -14,7 +14,9 @@ from keras_titans.models.memory_placement import chosen_layers
 from keras_titans.models.memory_placement import freeze_all_but
 from keras_titans.models.memory_placement import make_memory
 from keras_titans.models.memory_placement import put_layer
+from keras_titans.validation import check_bool
 from keras_titans.validation import check_instance
+from keras_titans.validation import check_unknown
 
 
 @keras.saving.register_keras_serializable("keras_titans")
@@ -72,8 +74,15 @@ class MemoryBackbone(KeptWeights, keras_hub.models.Backbone):
         dtype=None,
         **kwargs,
     ):
-        if isinstance(backbone, dict):
+        check_unknown(self, kwargs, ("name", "trainable"))
+        freeze = check_bool("freeze", freeze)
+        if isinstance(backbone, dict) and "class_name" in backbone:
             backbone = _revived(backbone, dtype)
+        elif dtype is not None:
+            raise ValueError(
+                "Argument `dtype` must be None for a backbone that is made, "
+                f"which has its own. Received: dtype={dtype!r}."
+            )
         check_backbone(backbone)
         self.backbone = backbone
         self.token_embedding = backbone.token_embedding
@@ -94,7 +103,7 @@ class MemoryBackbone(KeptWeights, keras_hub.models.Backbone):
             attention = getattr(blocks[i], name)
             layer = AttentionWithMemory(
                 attention,
-                make_memory(memory, i, attention, width),
+                make_memory("memories", memory, i, attention, width),
                 name="with_memory",
             )
             with keras.name_scope(blocks[i].name):
@@ -201,7 +210,8 @@ class MemoryBackbone(KeptWeights, keras_hub.models.Backbone):
 def check_backbone(backbone):
     """Raise a ValueError for what has no blocks of attention."""
     check_instance("backbone", backbone, keras_hub.models.Backbone)
-    if not isinstance(getattr(backbone, "transformer_layers", None), list):
+    layers = getattr(backbone, "transformer_layers", None)
+    if not layers or not isinstance(layers, list):
         raise ValueError(
             "Argument `backbone` must have `transformer_layers`, as KerasHub's "
             "GPT-2, Llama, Gemma, Mistral and Qwen have. "

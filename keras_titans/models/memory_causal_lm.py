@@ -11,7 +11,9 @@ from keras_titans.models.continuation import prompts_of
 from keras_titans.models.continuation import token_at
 from keras_titans.models.kept_weights import KeptWeights
 from keras_titans.models.memory_backbone import MemoryBackbone
+from keras_titans.models.task_parts import check_preprocessor
 from keras_titans.validation import check_instance
+from keras_titans.validation import check_unknown
 
 # What some families build a cache from besides the tokens, and text has not.
 _NOT_OF_TEXT = (
@@ -70,7 +72,10 @@ class MemoryCausalLM(KeptWeights, keras_hub.models.CausalLM):
     preprocessor_cls = keras_hub.models.CausalLMPreprocessor
 
     def __init__(self, backbone, preprocessor=None, **kwargs):
-        check_instance("backbone", backbone, MemoryBackbone)
+        check_unknown(self, kwargs, ("compile", "name", "trainable"))
+        backbone = check_instance("backbone", backbone, MemoryBackbone)
+        # Not the vocabulary: KerasHub has models with ids for images in it.
+        check_preprocessor(preprocessor, keras_hub.models.CausalLMPreprocessor)
         family = causal_lm_class(backbone.backbone)
         self.family = family(
             backbone=backbone, preprocessor=None, compile=False

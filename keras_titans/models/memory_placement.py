@@ -1,5 +1,7 @@
 """Which attention gets which memory, and how it is put there."""
 
+from numbers import Integral
+
 import keras
 
 from keras_titans.layers import AttentionWithMemory
@@ -13,28 +15,31 @@ _ATTENTIONS = ("_self_attention_layer", "self_attention_layer", "attention")
 
 def chosen_layers(layers, count):
     """Indices as numbers from 0 on, in order; all of `count` for None."""
-    if layers is None and count:
+    if layers is None:
         return list(range(count))
     if not isinstance(layers, list | tuple | range):
         layers = [layers]
     fits = all(
-        isinstance(i, int) and not isinstance(i, bool) and -count <= i < count
+        not isinstance(i, bool)
+        and isinstance(i, Integral)
+        and -count <= i < count
         for i in layers
     )
-    numbers = sorted(i % count for i in layers) if fits else []
-    if not numbers or len(set(numbers)) != len(numbers):
+    chosen = sorted(int(i) % count for i in layers) if fits else []
+    if not chosen or len(set(chosen)) != len(chosen):
         raise ValueError(
             "Argument `layers` must be one or more different indices of the "
             f"model's {count} layers with a self-attention, or None for all. "
             f"Received: layers={layers}."
         )
-    return numbers
+    return chosen
 
 
-def make_memory(pattern, number, attention, width):
+def make_memory(name, pattern, number, attention, width):
     """The memory beside an attention, unbuilt, of the attention's dtype.
 
     Args:
+        name: The argument that the pattern was passed as.
         pattern: A memory whose configuration is used; or a function of the
             layer's number that returns one; or None for a `NeuralMemory` with
             as many heads as the attention.
@@ -45,14 +50,12 @@ def make_memory(pattern, number, attention, width):
     if pattern is None:
         heads = _num_heads(attention)
         pattern = NeuralMemory(heads, head_dim=max(1, width // heads))
-    elif isinstance(pattern, dict):
-        pattern = keras.saving.deserialize_keras_object(pattern)
-    elif callable(pattern) and not isinstance(pattern, keras.layers.Layer):
+    elif callable(pattern) and not isinstance(pattern, keras.Layer | type):
         pattern = pattern(number)
-    check_memory(pattern)
+    pattern = check_memory(name, pattern)
     if pattern.stateful:
         raise ValueError(
-            "Argument `memory` must keep no state to itself. "
+            f"Argument `{name}` must keep no state to itself. "
             "Received: a memory with stateful=True."
         )
     assert isinstance(pattern, StatefulLayer)

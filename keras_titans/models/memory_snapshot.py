@@ -14,6 +14,7 @@ from keras_titans.models.fingerprint import Fingerprint
 from keras_titans.models.memory_merge import merged
 from keras_titans.models.memory_merge import shares_of
 from keras_titans.validation import check_instance
+from keras_titans.validation import if_given
 
 
 class MemorySnapshot:
@@ -56,9 +57,7 @@ class MemorySnapshot:
 
     def __init__(self, state, fingerprint=None, tokens=0):
         self.state = _listed(tree.map_structure(_own, state))
-        if fingerprint is not None:
-            fingerprint = Fingerprint(*fingerprint)
-        self.fingerprint = fingerprint
+        self.fingerprint = if_given(_as_fingerprint, "fingerprint", fingerprint)
         rows = {array.shape[:1] for array in tree.flatten(self.state)}
         if len(rows) != 1 or rows == {()}:
             raise ValueError(
@@ -67,9 +66,7 @@ class MemorySnapshot:
                 f"{[a.shape for a in tree.flatten(self.state)]}."
             )
         self.num_rows = rows.pop()[0]
-        self.tokens = np.array(
-            np.broadcast_to(np.asarray(tokens, "int64"), (self.num_rows,))
-        )
+        self.tokens = _counts(tokens, self.num_rows)
 
     def __len__(self):
         return self.num_rows
@@ -234,9 +231,37 @@ class MemorySnapshot:
 
 def _own(x):
     """A NumPy array that nobody else holds."""
-    if not isinstance(x, np.ndarray):
+    if ops.is_tensor(x) or isinstance(x, keras.Variable):
         x = ops.convert_to_numpy(x)
+    if not isinstance(x, np.ndarray) or x.dtype.kind in "OSU":
+        raise ValueError(
+            "Argument `state` must hold arrays or tensors of numbers, as "
+            f"`get_initial_state` returns them. Received: {x!r:.60} in it."
+        )
     return np.array(x, copy=True, order="C")
+
+
+def _as_fingerprint(name, value):
+    """A `Fingerprint`, also from a plain pair."""
+    pair = isinstance(value, list | tuple) and len(value) == 2
+    if not pair or not all(isinstance(digest, str) for digest in value):
+        raise ValueError(
+            f"Argument `{name}` must be a `Fingerprint` or None. "
+            f"Received: {name}={value!r}."
+        )
+    return Fingerprint(*value)
+
+
+def _counts(tokens, num_rows):
+    """How many tokens each row has read, in an array of its own."""
+    counts = np.asarray(tokens)
+    fits = counts.dtype.kind in "iu" and counts.shape in ((), (num_rows,))
+    if not fits or (counts < 0).any():
+        raise ValueError(
+            "Argument `tokens` must be an integer of at least 0, or one for "
+            f"each of the {num_rows} rows. Received: tokens={tokens!r}."
+        )
+    return np.array(np.broadcast_to(counts, (num_rows,)), "int64")
 
 
 def _listed(structure):

@@ -13,21 +13,18 @@ MIXERS = (*UNIONS, "LMM", "attention")
 
 def mixers_by_layer(mixers, num_layers):
     """One mixer's name for each layer, from one for all or a list."""
-    if isinstance(mixers, str):
-        return [mixers] * num_layers
-    mixers = list(mixers)
-    if len(mixers) != num_layers:
+    names = [mixers] * num_layers if isinstance(mixers, str) else mixers
+    if not isinstance(names, list | tuple) or len(names) != num_layers:
         raise ValueError(
             "Argument `mixers` must be one name, or a list of one for each of "
             f"the `num_layers` layers. Received: num_layers={num_layers}, "
-            f"mixers={mixers}."
+            f"mixers={mixers!r}."
         )
-    return mixers
+    return [check_choice("mixers", name, MIXERS) for name in names]
 
 
 def make_mixer(name, attention, memory, num_persistent_tokens, dtype):
     """A mixer by name, with the options of the attention and the memory."""
-    check_choice("mixers", name, MIXERS)
     options = {"dtype": dtype, "name": name.lower()}
     if name == "attention":
         return WindowedAttention(**attention, **options)

@@ -12,6 +12,7 @@ from keras_titans.models.segment_cut import SegmentCut
 from keras_titans.models.segmented_step import SegmentedStep
 from keras_titans.models.stateful_calls import model_inputs
 from keras_titans.ops.segments import Segments
+from keras_titans.validation import check_bool
 from keras_titans.validation import check_positive_integer
 
 
@@ -95,8 +96,14 @@ class SegmentedTrainer(SteppedModel):
         monitor=False,
         **kwargs,
     ):
-        check_positive_integer("segment_length", segment_length)
-        check_positive_integer("segments_per_gradient", segments_per_gradient)
+        segment_length = check_positive_integer(
+            "segment_length", segment_length
+        )
+        segments_per_gradient = check_positive_integer(
+            "segments_per_gradient", segments_per_gradient
+        )
+        accumulate = check_bool("accumulate", accumulate)
+        monitor = check_bool("monitor", monitor)
         stream = ModelStream(model, WITH_GATES if monitor else False)
         super().__init__(**kwargs)
         self.model = model

@@ -10,7 +10,10 @@ from keras_titans.models.stateful_calls import are_sequences
 from keras_titans.models.stateful_calls import model_inputs
 from keras_titans.models.stateful_calls import streamed_inputs
 from keras_titans.ops.alignment import pad_tokens
+from keras_titans.validation import check_bool
 from keras_titans.validation import check_positive_integer
+from keras_titans.validation import check_unknown
+from keras_titans.validation import if_given
 
 
 @keras.saving.register_keras_serializable("keras_titans")
@@ -76,8 +79,12 @@ class StreamingModel(KeptWeights, keras.Model):
         pad_to_multiple_of=None,
         **kwargs,
     ):
-        if pad_to_multiple_of is not None:
-            check_positive_integer("pad_to_multiple_of", pad_to_multiple_of)
+        check_unknown(self, kwargs, ("name", "trainable"))
+        update = check_bool("update", update)
+        return_surprise = check_bool("return_surprise", return_surprise)
+        pad_to_multiple_of = if_given(
+            check_positive_integer, "pad_to_multiple_of", pad_to_multiple_of
+        )
         inputs = streamed_inputs(model)
         mask = None
         if pad_to_multiple_of is not None:

@@ -12,8 +12,15 @@ from keras_titans.models.layout_map import titans_layout_map
 from keras_titans.models.mixers import make_mixer
 from keras_titans.models.mixers import mixers_by_layer
 from keras_titans.models.sizes import config_of_size
+from keras_titans.validation import check_bool
+from keras_titans.validation import check_choice
+from keras_titans.validation import check_dtype
+from keras_titans.validation import check_key_value_heads
 from keras_titans.validation import check_padding_mask
 from keras_titans.validation import check_positive_integer
+from keras_titans.validation import check_threshold
+from keras_titans.validation import check_unknown
+from keras_titans.validation import check_whole_number
 
 
 @keras.saving.register_keras_serializable("keras_titans")
@@ -101,15 +108,34 @@ class TitansBackbone(KeptWeights, keras_hub.models.Backbone):
         dtype=None,
         **kwargs,
     ):
-        for name, value in (
-            ("vocabulary_size", vocabulary_size),
-            ("num_layers", num_layers),
-            ("num_heads", num_heads),
-            ("hidden_dim", hidden_dim),
-        ):
-            check_positive_integer(name, value)
-        if not isinstance(mixers, str):
-            mixers = list(mixers)
+        check_unknown(self, kwargs, ("name", "trainable"))
+        vocabulary_size = check_positive_integer(
+            "vocabulary_size", vocabulary_size
+        )
+        num_layers = check_positive_integer("num_layers", num_layers)
+        num_heads = check_positive_integer("num_heads", num_heads)
+        hidden_dim = check_positive_integer("hidden_dim", hidden_dim)
+        intermediate_dim = check_positive_integer(
+            "intermediate_dim", intermediate_dim
+        )
+        names = mixers_by_layer(mixers, num_layers)
+        mixers = mixers if isinstance(mixers, str) else names
+        num_key_value_heads = check_key_value_heads(
+            num_key_value_heads, num_heads
+        )
+        window_size = check_positive_integer("window_size", window_size)
+        num_persistent_tokens = check_whole_number(
+            "num_persistent_tokens", num_persistent_tokens
+        )
+        memory_depth = check_positive_integer("memory_depth", memory_depth)
+        chunk_size = check_positive_integer("chunk_size", chunk_size)
+        anchor = check_choice("anchor", anchor, ("token", "chunk"))
+        dropout = check_threshold("dropout", dropout)
+        remat = check_bool("remat", remat)
+        tie_word_embeddings = check_bool(
+            "tie_word_embeddings", tie_word_embeddings
+        )
+        dtype = check_dtype("dtype", dtype)
         attention = {
             "num_heads": num_heads,
             "num_key_value_heads": num_key_value_heads,
@@ -144,7 +170,7 @@ class TitansBackbone(KeptWeights, keras_hub.models.Backbone):
                 dtype=dtype,
                 name=f"transformer_layer_{i}",
             )
-            for i, mixer in enumerate(mixers_by_layer(mixers, num_layers))
+            for i, mixer in enumerate(names)
         ]
         self.layer_norm = keras.layers.RMSNormalization(
             dtype=dtype, name="output_norm"

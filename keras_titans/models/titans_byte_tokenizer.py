@@ -4,6 +4,7 @@ import keras
 import keras_hub
 
 from keras_titans.models.titans_backbone import TitansBackbone
+from keras_titans.validation import check_bool
 
 BYTES = 256
 SPECIAL = {
@@ -41,6 +42,7 @@ class TitansByteTokenizer(keras_hub.tokenizers.ByteTokenizer):
     def __init__(self, lowercase=False, **kwargs):
         for name, token in SPECIAL.items():
             self._add_special_token(token, name)
+        lowercase = check_bool("lowercase", lowercase)
         super().__init__(lowercase=lowercase, **kwargs)
         self.built = True  # there is nothing to build
 

@@ -9,12 +9,15 @@ from keras_titans.models.continuation import continued
 from keras_titans.models.continuation import prompts_of
 from keras_titans.models.continuation import token_at
 from keras_titans.models.memory_keeper import MemoryKeeper
+from keras_titans.models.task_parts import check_preprocessor
 from keras_titans.models.titans_backbone import TitansBackbone
 from keras_titans.models.titans_causal_lm_preprocessor import (
     TitansCausalLMPreprocessor,
 )
 from keras_titans.ops.alignment import pad_tokens
 from keras_titans.validation import check_choice
+from keras_titans.validation import check_instance
+from keras_titans.validation import check_unknown
 
 
 @keras.saving.register_keras_serializable("keras_titans")
@@ -76,6 +79,11 @@ class TitansCausalLM(MemoryKeeper, keras_hub.models.CausalLM):
     prefill_length = 512
 
     def __init__(self, backbone, preprocessor=None, **kwargs):
+        check_unknown(self, kwargs, ("compile", "name", "trainable"))
+        backbone = check_instance("backbone", backbone, TitansBackbone)
+        check_preprocessor(
+            preprocessor, keras_hub.models.CausalLMPreprocessor, backbone
+        )
         self.backbone = backbone
         self.preprocessor = preprocessor
         inputs = backbone.input

@@ -5,6 +5,9 @@ import keras_hub
 
 from keras_titans.models.titans_backbone import TitansBackbone
 from keras_titans.models.titans_tokenizer import TitansTokenizer
+from keras_titans.validation import check_bool
+from keras_titans.validation import check_instance
+from keras_titans.validation import check_positive_integer
 
 
 @keras.saving.register_keras_serializable("keras_titans")
@@ -43,3 +46,21 @@ class TitansCausalLMPreprocessor(keras_hub.models.CausalLMPreprocessor):
 
     backbone_cls = TitansBackbone
     tokenizer_cls = TitansTokenizer
+
+    def __init__(
+        self,
+        tokenizer,
+        sequence_length=1024,
+        add_start_token=True,
+        add_end_token=True,
+        **kwargs,
+    ):
+        super().__init__(
+            check_instance(
+                "tokenizer", tokenizer, keras_hub.tokenizers.Tokenizer
+            ),
+            check_positive_integer("sequence_length", sequence_length),
+            check_bool("add_start_token", add_start_token),
+            check_bool("add_end_token", add_end_token),
+            **kwargs,
+        )

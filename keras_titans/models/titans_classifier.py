@@ -5,12 +5,17 @@ import keras_hub
 from keras import ops
 
 from keras_titans.models.kept_weights import KeptWeights
+from keras_titans.models.task_parts import check_preprocessor
 from keras_titans.models.titans_backbone import TitansBackbone
 from keras_titans.models.titans_text_classifier_preprocessor import (
     TitansTextClassifierPreprocessor,
 )
+from keras_titans.validation import check_activation
 from keras_titans.validation import check_choice
+from keras_titans.validation import check_instance
 from keras_titans.validation import check_positive_integer
+from keras_titans.validation import check_threshold
+from keras_titans.validation import check_unknown
 
 
 @keras.saving.register_keras_serializable("keras_titans")
@@ -78,8 +83,15 @@ class TitansClassifier(KeptWeights, keras_hub.models.TextClassifier):
         dropout=0.0,
         **kwargs,
     ):
-        check_positive_integer("num_classes", num_classes)
-        check_choice("pooling", pooling, ("last", "mean"))
+        check_unknown(self, kwargs, ("compile", "name", "trainable"))
+        backbone = check_instance("backbone", backbone, TitansBackbone)
+        num_classes = check_positive_integer("num_classes", num_classes)
+        check_preprocessor(
+            preprocessor, keras_hub.models.TextClassifierPreprocessor, backbone
+        )
+        pooling = check_choice("pooling", pooling, ("last", "mean"))
+        activation = check_activation("activation", activation)
+        dropout = check_threshold("dropout", dropout)
         # Layers.
         self.backbone = backbone
         self.preprocessor = preprocessor
@@ -105,7 +117,7 @@ class TitansClassifier(KeptWeights, keras_hub.models.TextClassifier):
         # Configuration.
         self.num_classes = num_classes
         self.pooling = pooling
-        self.activation = keras.activations.get(activation)
+        self.activation = activation
         self.dropout = dropout
 
     def get_config(self):

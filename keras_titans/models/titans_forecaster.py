@@ -7,8 +7,12 @@ from keras import ops
 from keras_titans.layers import TitansBlock
 from keras_titans.models.kept_weights import KeptWeights
 from keras_titans.models.sizes import mixers_by_layer
+from keras_titans.validation import check_dtype
 from keras_titans.validation import check_positive_integer
+from keras_titans.validation import check_threshold
+from keras_titans.validation import check_unknown
 from keras_titans.validation import check_whole_number
+from keras_titans.validation import if_given
 from keras_titans.validation import same_shape
 
 EPSILON = 1e-5
@@ -100,29 +104,36 @@ class TitansForecaster(KeptWeights, keras.Model):
         dtype=None,
         **kwargs,
     ):
-        for name, value in (
-            ("horizon", horizon),
-            ("num_channels", num_channels),
-            ("num_layers", num_layers),
-            ("hidden_dim", hidden_dim),
-            ("num_heads", num_heads),
-            ("patch_size", patch_size),
-        ):
-            check_positive_integer(name, value)
-        check_whole_number("linear_window", linear_window)
-        mixers = mixers if isinstance(mixers, str) else list(mixers)
-        dtype = keras.dtype_policies.get(dtype)
+        check_unknown(self, kwargs, ("name", "trainable"))
+        horizon = check_positive_integer("horizon", horizon)
+        num_channels = check_positive_integer("num_channels", num_channels)
+        num_layers = check_positive_integer("num_layers", num_layers)
+        hidden_dim = check_positive_integer("hidden_dim", hidden_dim)
+        num_heads = check_positive_integer("num_heads", num_heads)
+        intermediate_dim = if_given(
+            check_positive_integer, "intermediate_dim", intermediate_dim
+        )
+        names = mixers_by_layer(mixers, num_layers)
+        mixers = mixers if isinstance(mixers, str) else names
+        window_size = check_positive_integer("window_size", window_size)
+        patch_size = check_positive_integer("patch_size", patch_size)
+        linear_window = check_whole_number("linear_window", linear_window)
+        dropout = check_threshold("dropout", dropout)
+        dtype = check_dtype("dtype", dtype)
+        inner_dim = 2 * hidden_dim
+        if intermediate_dim is not None:
+            inner_dim = intermediate_dim
         blocks = [
             TitansBlock(
                 mixer,
-                intermediate_dim or 2 * hidden_dim,
+                inner_dim,
                 num_heads=num_heads,
                 window_size=window_size,
                 dropout=dropout,
                 dtype=dtype,
                 name=f"block_{i}",
             )
-            for i, mixer in enumerate(mixers_by_layer(mixers, num_layers))
+            for i, mixer in enumerate(names)
         ]
 
         # Functional model.

@@ -5,6 +5,9 @@ import keras_hub
 
 from keras_titans.models.titans_backbone import TitansBackbone
 from keras_titans.models.titans_tokenizer import TitansTokenizer
+from keras_titans.validation import check_choice
+from keras_titans.validation import check_instance
+from keras_titans.validation import check_positive_integer
 
 
 @keras.saving.register_keras_serializable("keras_titans")
@@ -39,6 +42,22 @@ class TitansTextClassifierPreprocessor(
 
     backbone_cls = TitansBackbone
     tokenizer_cls = TitansTokenizer
+
+    def __init__(
+        self,
+        tokenizer,
+        sequence_length=512,
+        truncate="round_robin",
+        **kwargs,
+    ):
+        super().__init__(
+            check_instance(
+                "tokenizer", tokenizer, keras_hub.tokenizers.Tokenizer
+            ),
+            check_positive_integer("sequence_length", sequence_length),
+            check_choice("truncate", truncate, ("round_robin", "waterfall")),
+            **kwargs,
+        )
 
     def call(self, x, y=None, sample_weight=None):
         results = super().call(x, y=y, sample_weight=sample_weight)

@@ -1,6 +1,7 @@
 """Byte pairs as tokens."""
 
 import json
+from collections.abc import Iterable
 
 import keras
 import keras_hub
@@ -53,6 +54,7 @@ class TitansTokenizer(keras_hub.tokenizers.BytePairTokenizer):
     def __init__(self, vocabulary=None, merges=None, **kwargs):
         for name, token in SPECIAL.items():
             self._add_special_token(token, name)
+        _check_parts(vocabulary, merges)
         super().__init__(vocabulary=vocabulary, merges=merges, **kwargs)
         self.built = True  # there is nothing to build
 
@@ -69,17 +71,19 @@ class TitansTokenizer(keras_hub.tokenizers.BytePairTokenizer):
         Returns:
             A `TitansTokenizer`.
         """
-        check_positive_integer("vocabulary_size", vocabulary_size)
+        vocabulary_size = check_positive_integer(
+            "vocabulary_size", vocabulary_size
+        )
         smallest = len(SPECIAL) + len(ALPHABET)
         if vocabulary_size < smallest:
             raise ValueError(
                 f"Argument `vocabulary_size` must be at least {smallest}: the "
                 f"special tokens and the bytes. Received: {vocabulary_size}."
             )
-        if isinstance(texts, str):
+        if isinstance(texts, str) or not isinstance(texts, Iterable):
             raise ValueError(
                 "Argument `texts` must be an iterable of strings. Received: "
-                "a string."
+                f"texts={texts!r:.60}."
             )
         model = tokenizers.Tokenizer(tokenizers.models.BPE())
         model.pre_tokenizer = pre_tokenizers.Sequence(
@@ -102,4 +106,24 @@ class TitansTokenizer(keras_hub.tokenizers.BytePairTokenizer):
             merge if isinstance(merge, str) else " ".join(merge)
             for merge in trained["merges"]
         ]
+        if not merges:
+            raise ValueError(
+                "Arguments `texts` and `vocabulary_size` must leave a pair of "
+                "tokens to merge. Received: vocabulary_size="
+                f"{vocabulary_size}, and {smallest} tokens are the least."
+            )
         return cls(trained["vocab"], merges, **kwargs)
+
+
+def _check_parts(vocabulary, merges):
+    """Raise a ValueError but for both of them, or none to be loaded later."""
+    for name, value, kind, what, other in (
+        ("vocabulary", vocabulary, dict, "a dictionary", merges),
+        ("merges", merges, list | tuple, "a list", vocabulary),
+    ):
+        missing = value is None and other is not None
+        if missing or not isinstance(value, kind | str | None):
+            raise ValueError(
+                f"Argument `{name}` must be {what} or a file's name, or None "
+                f"where the other is. Received: {name}={value!r:.60}."
+            )

@@ -1,5 +1,7 @@
 """Errors for arrays that do not fit each other."""
 
+from collections.abc import Iterable
+
 import numpy as np
 from keras import ops
 
@@ -8,7 +10,13 @@ def as_array(name, values, dimensions):
     """NumPy's, of numbers, if there are so many dimensions."""
     if ops.is_tensor(values):
         values = ops.convert_to_numpy(values)
-    values = np.asarray(values, dtype="float64")
+    try:
+        values = np.asarray(values, dtype="float64")
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"Argument `{name}` must be an array of numbers. "
+            f"Received: {name}={values!r:.60}."
+        ) from error
     if values.ndim != dimensions or not values.size:
         axes = {1: "one axis", 2: "two axes"}[dimensions]
         raise ValueError(
@@ -30,10 +38,10 @@ def check_lengths(**counts):
 
 def check_texts(name, texts):
     """A list of strings."""
-    if isinstance(texts, str):
+    if isinstance(texts, str) or not isinstance(texts, Iterable):
         raise ValueError(
             f"Argument `{name}` must be a list of strings. "
-            f"Received: the string {texts[:40]!r}."
+            f"Received: {name}={texts!r:.60}."
         )
     texts = list(texts)
     for text in texts:

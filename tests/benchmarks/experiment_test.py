@@ -66,7 +66,7 @@ def test_a_variants_heads_are_wide_in_proportion(monkeypatch):
     monkeypatch.setitem(MODELS, "wide", variant)
     of = Experiment(**{**RECALL, "models": ("wide",)}).configuration("wide")
     memory = build_model(of, build_task(of)).get_layer("block_0").mixer
-    assert (memory.head_dim, memory.memory_depth) == (48, 1)  # 3 x 32 / 2
+    assert (memory.head_dim, memory.network.depth) == (48, 1)  # 3 x 32 / 2
 
 
 @pytest.mark.parametrize("name", ["LMM, paper's form", "LMM, no momentum"])

@@ -229,8 +229,6 @@ def test_computes_in_the_policys_dtype(policy):
 
 def test_what_cannot_be_put_together_is_refused():
     attention = keras.layers.MultiHeadAttention(2, 4)
-    with pytest.raises(ValueError, match="`attention` must be a `Layer`"):
-        AttentionWithMemory(3, NeuralMemory(2))
     with pytest.raises(ValueError, match="`memory` must be a `NeuralMemory`"):
         AttentionWithMemory(attention, keras.layers.Dense(3))
     with pytest.raises(ValueError, match="stateful=True"):

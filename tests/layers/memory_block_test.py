@@ -119,19 +119,6 @@ def test_symbolic_results_are_shaped_as_the_real_ones():
     assert outputs.dtype == keras.backend.standardize_dtype(real.dtype)
 
 
-@pytest.mark.parametrize(
-    "make, names",
-    [
-        (lambda: MemoryBlock(NeuralMemory(2), 0), "intermediate_dim"),
-        (lambda: MemoryBlock("memory", 4), "memory"),
-        (lambda: MemoryBlock(keras.layers.Dense(4), 4), "memory"),
-    ],
-)
-def test_bad_arguments_are_named(make, names):
-    with pytest.raises(ValueError, match=names):
-        make()
-
-
 def test_the_residual_is_kept_where_branches_give_nothing():
     layer = block()
     for dense in (layer.mlp_down, layer.memory.output_projection):

@@ -42,7 +42,6 @@ EVERYTHING = {
     "num_heads": 3,
     "head_dim": 5,
     "network": MLPMemory(3, 2, "tanh", residual=True, unit_norm=False),
-    "memory_depth": 3,
     "chunk_size": 4,
     "anchor": "chunk",
     "update_rule": UpdateRule(

@@ -18,29 +18,33 @@ X = np.ones((ROWS, TOKENS, WIDTH), "float32")
 
 
 class Huber(Objective):
-    pass
+    slope = 2.0
+
+    def gradient(self, prediction, target):
+        return keras.ops.clip(2.0 * (prediction - target), -1.0, 1.0)
+
+
+class Slopeless(Objective):
+    def gradient(self, prediction, target):
+        return prediction - target
 
 
 class Closed(MemoryNetwork):
     additive_output = False
 
+    def map_shapes(self, dim):
+        return ((dim, dim),)
+
+    def __call__(self, x, dense):
+        return keras.ops.tanh(dense(0, x))
+
 
 @pytest.mark.parametrize(
     "options, names",
     [
-        ({"chunk_size": 0}, "chunk_size"),
-        ({"chunk_size": 2.5}, "chunk_size"),
-        ({"chunk_size": True}, "chunk_size"),
-        ({"num_heads": 0}, "num_heads"),
-        ({"head_dim": -1}, "head_dim"),
-        ({"memory_depth": 0}, "memory_depth"),
-        ({"kernel_size": 0}, "kernel_size"),
-        ({"anchor": "start"}, "anchor"),
-        ({"network": "mlp"}, "network"),
-        ({"network": MLPMemory}, "network"),
-        ({"update_rule": "momentum"}, "update_rule"),
-        ({"objective": "mse"}, "objective"),
-        ({"kernel_initializer": "no such"}, "no such"),
+        ({"network": MLPMemory(3), "memory_depth": 4}, "memory_depth"),
+        ({"network": MLPMemory(3), "memory_depth": 3}, "memory_depth"),
+        ({"objective": Slopeless()}, "`slope`.*`Slopeless`"),
         (
             {"anchor": "chunk", "update_rule": UpdateRule(forget_first=True)},
             "forget_first",
@@ -51,7 +55,7 @@ class Closed(MemoryNetwork):
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_constructor(options, names):
+def test_arguments_that_exclude_each_other(options, names):
     with pytest.raises(ValueError, match=names):
         NeuralMemory(**{"num_heads": 2, **options})
 

@@ -2,7 +2,6 @@
 
 import keras
 import numpy as np
-import pytest
 
 from keras_titans.layers import PersistentTokens
 from tests.helpers import same
@@ -40,8 +39,3 @@ def test_config_and_shapes():
     again = PersistentTokens.from_config(layer.get_config())
     assert again.get_config() == layer.get_config()
     assert layer(keras.Input((7, 4))).shape == (None, 9, 4)
-
-
-def test_bad_number_is_named():
-    with pytest.raises(ValueError, match="num_tokens"):
-        PersistentTokens(0)

@@ -156,13 +156,11 @@ def test_an_embeddings_mask_arrives_beside_a_state(name):
 @pytest.mark.parametrize(
     "arguments, names",
     [
-        (("MAX", 6, 2), "mixer"),
         (("MAC", 6), "num_heads"),
-        (("MAC", 0, 2), "intermediate_dim"),
-        ((keras.layers.Dense(4), 6), "mixer"),
-        (("MAG", 6, 2, 0), "window_size"),
+        ((NeuralMemory(2), 6, 2), "num_heads"),
+        ((NeuralMemory(2), 6, None, 4), "window_size"),
     ],
 )
-def test_bad_arguments_are_named(arguments, names):
+def test_a_mixers_sizes_go_with_its_name(arguments, names):
     with pytest.raises(ValueError, match=names):
         TitansBlock(*arguments)

@@ -199,25 +199,3 @@ def test_config_round_trip(name, value):
         keras.saving.serialize_keras_object(rule)
     )
     assert again.get_config() == config
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"max_learning_rate": 0.0},
-        {"write_threshold": 1.0},
-        {"max_momentum": 1.5},
-        {"initial_learning_rate": 1.0},
-        {"initial_momentum": 0.0},
-        {"initial_forgetting": -0.1},
-        {"initial_forgetting": (0.1, 0.2, 0.3)},
-        {"initial_forgetting": (0.1, 1.0)},
-        {"hidden_rate": 0.0},
-        {"forget_to": "start"},
-        {"max_surprise": 0.0},
-    ],
-    ids=lambda options: "-".join(options),
-)
-def test_bad_arguments_are_named(options):
-    with pytest.raises(ValueError, match="-".join(options)):
-        UpdateRule(**options)

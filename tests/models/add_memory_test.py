@@ -187,7 +187,7 @@ def test_layers_and_memories_are_chosen():
     grafted = add_memory(tiny("qwen"), by_layer)
     kinds = [type(x.memory) for x in grafted.memory_layers]
     assert kinds == [NeuralMemory, SlotMemory]
-    assert grafted.memory_layers[0].memory.memory_depth == 3
+    assert grafted.memory_layers[0].memory.network.depth == 3
     alone = add_memory(tiny("qwen"), by_layer, layers=1)
     assert [type(x.memory) for x in alone.memory_layers] == [SlotMemory]
     blocks = alone.transformer_layers

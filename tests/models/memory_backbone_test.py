@@ -74,7 +74,7 @@ def test_each_layer_needs_a_memory():
 
 def test_nothing_is_changed_where_something_does_not_fit():
     backbone = tiny("gpt2")
-    with pytest.raises(ValueError, match="Argument `memory`"):
+    with pytest.raises(ValueError, match="Argument `memories`"):
         MemoryBackbone(backbone, [memory(), keras.layers.Dense(3)])
     assert not any(
         isinstance(layer, AttentionWithMemory)

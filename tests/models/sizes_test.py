@@ -54,8 +54,3 @@ def test_overrides():
     assert backbone.num_layers == 1
     assert backbone.mixers == "LMM"
     assert backbone.transformer_layers[0].mixer.chunk_size == 4
-
-
-def test_an_unknown_size_is_named():
-    with pytest.raises(ValueError, match="size.*titans_170m.*'titans_1b'"):
-        config_of_size("titans_1b")

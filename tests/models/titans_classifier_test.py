@@ -148,12 +148,3 @@ def test_other_classes_on_the_same_backbone(tmp_path):
         model.backbone.predict(x, verbose=0),
         1e-6,
     )
-
-
-@pytest.mark.parametrize(
-    "options, names",
-    [({"num_classes": 0}, "num_classes"), ({"pooling": "max"}, "pooling")],
-)
-def test_bad_arguments_are_named(options, names):
-    with pytest.raises(ValueError, match=names):
-        TitansClassifier(**{"backbone": None, "num_classes": 2, **options})

@@ -118,22 +118,6 @@ def test_bfloat16_is_near():
     close(have, plain.predict(X, verbose=0), 0.1)
 
 
-@pytest.mark.parametrize(
-    "options, names",
-    [
-        ({"hidden_dim": 0}, "hidden_dim"),
-        ({"num_heads": 2.0}, "num_heads"),
-        ({"patch_size": 0}, "patch_size"),
-        ({"linear_window": -1}, "linear_window"),
-        ({"mixers": "MAX"}, "mixer"),
-        ({"mixers": ["MAC"]}, "mixers"),
-    ],
-)
-def test_bad_arguments_are_named(options, names):
-    with pytest.raises(ValueError, match=names):
-        forecaster(**options)
-
-
 @pytest.mark.parametrize("shape", [(3, 9), (3, 9, 1), (3, 9, 3), (3, 2, 9, 2)])
 def test_inputs_of_another_shape_are_refused_and_cost_no_weights(shape):
     model = forecaster(num_layers=1)
