@@ -217,6 +217,10 @@ class TitansBlock(keras.layers.Layer):
         """Forget everything: the mixer's `reset_state`."""
         self.mixer.reset_state()
 
+    def reset_states(self):
+        """Another name of `reset_state`, as `keras.layers.RNN` has it."""
+        self.reset_state()
+
     def compute_output_spec(
         self,
         inputs,
