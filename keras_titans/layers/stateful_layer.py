@@ -14,6 +14,7 @@ from keras import tree
 
 from keras_titans import backend
 from keras_titans.layers.kept_state import KeptState
+from keras_titans.layers.quantized_parts import LayerOfParts
 from keras_titans.layers.watching import current_watch
 from keras_titans.layers.write_cost import paying
 from keras_titans.layers.write_cost import pays
@@ -22,7 +23,7 @@ from keras_titans.validation import check_mask
 from keras_titans.validation import same_shape
 
 
-class StatefulLayer(keras.layers.Layer):
+class StatefulLayer(LayerOfParts):
     """A layer from a sequence to a sequence of the same shape, with a state.
 
     A subclass says what its state looks like (`state_spec`), where it starts

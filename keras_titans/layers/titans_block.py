@@ -9,6 +9,7 @@ from keras_titans.layers.memory_as_context import MemoryAsContext
 from keras_titans.layers.memory_as_gate import MemoryAsGate
 from keras_titans.layers.memory_as_layer import MemoryAsLayer
 from keras_titans.layers.neural_memory import NeuralMemory
+from keras_titans.layers.quantized_parts import LayerOfParts
 from keras_titans.layers.recompute import recomputed
 from keras_titans.layers.stateful_layer import StatefulLayer
 from keras_titans.layers.stateful_layer import mask_of
@@ -29,7 +30,7 @@ MIXERS = {
 
 
 @keras.saving.register_keras_serializable("keras_titans")
-class TitansBlock(keras.layers.Layer):
+class TitansBlock(LayerOfParts):
     """A decoder block: a mixer of tokens and a gated multilayer perceptron.
 
         x = x + mixer(norm(x))
