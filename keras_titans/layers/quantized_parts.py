@@ -50,6 +50,42 @@ def quantize_parts(layer, parts):
             part.quantize(mode, config=config)
 
 
+def with_quantized_parts(config, model):
+    """A model's configuration with what `revived` needs, if anything."""
+    parts = quantized_parts(model)
+    return {**config, "quantized_parts": parts} if parts else config
+
+
+def revived(make, config):
+    """A model from its configuration, quantized as it was.
+
+    Args:
+        make: A function from a configuration to a model.
+        config: What `with_quantized_parts` returned.
+    """
+    config = dict(config)
+    parts = config.pop("quantized_parts", {})
+    model = make(config)
+    quantize_parts(model, parts)
+    return model
+
+
+def keep_other_parts(layer):
+    """Have Keras pass over the layers that it cannot quantize, in silence.
+
+    Args:
+        layer: A layer or a model that is built.
+    """
+    for part in layer._flatten_layers(include_self=False):
+        if type(part).quantize is keras.layers.Layer.quantize:
+            part.quantize = _not_quantized
+
+
+def _not_quantized(*args, **kwargs):
+    # What Keras takes for a layer that knows no such thing.
+    raise AttributeError("This layer is not quantized.")
+
+
 class LayerOfParts(keras.layers.Layer):
     """A layer that makes layers when it is built, and saves how."""
 

@@ -15,6 +15,7 @@ from keras import tree
 from keras_titans import backend
 from keras_titans.layers.kept_state import KeptState
 from keras_titans.layers.quantized_parts import LayerOfParts
+from keras_titans.layers.quantized_parts import keep_other_parts
 from keras_titans.layers.watching import current_watch
 from keras_titans.layers.write_cost import paying
 from keras_titans.layers.write_cost import pays
@@ -221,7 +222,11 @@ class StatefulLayer(LayerOfParts):
         return [*super().variables, *kept]
 
     def build_state(self, batch_size):
-        """Make the variables that a stateful layer keeps its state in."""
+        """Make the variables that a stateful layer keeps its state in.
+
+        What `build` does last.
+        """
+        keep_other_parts(self)
         if not self.stateful:
             return
         if batch_size is None:

@@ -10,6 +10,7 @@ from keras_titans.layers.memory_as_gate import MemoryAsGate
 from keras_titans.layers.memory_as_layer import MemoryAsLayer
 from keras_titans.layers.neural_memory import NeuralMemory
 from keras_titans.layers.quantized_parts import LayerOfParts
+from keras_titans.layers.quantized_parts import keep_other_parts
 from keras_titans.layers.recompute import recomputed
 from keras_titans.layers.stateful_layer import StatefulLayer
 from keras_titans.layers.stateful_layer import mask_of
@@ -139,6 +140,7 @@ class TitansBlock(LayerOfParts):
             if not layer.built:
                 layer.build(input_shape)
         self.mlp_down.build(hidden)
+        keep_other_parts(self)
 
     def _norm(self, name):
         norm = keras.layers.RMSNormalization(dtype=self.dtype_policy, name=name)

@@ -4,6 +4,9 @@ import keras
 import keras_hub
 from keras import ops
 
+from keras_titans.layers.quantized_parts import keep_other_parts
+from keras_titans.layers.quantized_parts import revived
+from keras_titans.layers.quantized_parts import with_quantized_parts
 from keras_titans.models.titans_backbone import TitansBackbone
 from keras_titans.models.titans_text_classifier_preprocessor import (
     TitansTextClassifierPreprocessor,
@@ -106,15 +109,21 @@ class TitansClassifier(keras_hub.models.TextClassifier):
         self.pooling = pooling
         self.activation = keras.activations.get(activation)
         self.dropout = dropout
+        keep_other_parts(self)
 
     def get_config(self):
-        return {
+        config = {
             **super().get_config(),
             "num_classes": self.num_classes,
             "pooling": self.pooling,
             "activation": keras.activations.serialize(self.activation),
             "dropout": self.dropout,
         }
+        return with_quantized_parts(config, self)
+
+    @classmethod
+    def from_config(cls, config):
+        return revived(super().from_config, config)
 
 
 @keras.saving.register_keras_serializable("keras_titans")
