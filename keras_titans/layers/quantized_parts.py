@@ -101,7 +101,7 @@ class LayerOfParts(keras.layers.Layer):
 
 
 def _parts(layer):
-    """Each layer inside of a layer, after its place: names, from the outside."""
+    """Each layer inside of a layer, after its place: the names down to it."""
     for part in layer._flatten_layers(include_self=False, recursive=False):
         yield part.name, part
         for place, inner in _parts(part):
