@@ -104,3 +104,61 @@ def test_goes_on_under_another_backend(folder, there):
         assert np.abs(have[name] - wanted[name]).max() <= 1e-4 * scale, name
     moved = np.abs(wanted["more"] - wanted["outputs"]).max()
     assert moved > 1e-2, "other inputs gave the same"
+
+
+LOADED = """
+import sys
+
+import keras
+import numpy as np
+
+import keras_titans
+
+folder, what = sys.argv[1:]
+model = keras.saving.load_model(f"{folder}/{what}.keras")
+x = np.load(f"{folder}/x.npy")
+if what == "compiled":
+    model.fit(x, x, verbose=0)
+np.save(f"{folder}/{what}.npy", model.predict(x, verbose=0))
+"""
+
+
+def saved(folder, what):
+    x = keras.Input((TOKENS, WIDTH))
+    model = keras.Model(x, NeuralMemory(2, memory_depth=1, chunk_size=4)(x))
+    model.compile("sgd", "mse", jit_compile=True)
+    data = np.random.default_rng(0).normal(size=(ROWS, TOKENS, WIDTH))
+    if what == "quantized":
+        model.quantize("int8")
+    model.save(folder / f"{what}.keras")
+    np.save(folder / "x.npy", data.astype("float32"))
+    return model, data.astype("float32")
+
+
+def loaded(there, folder, what):
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(LOADED), str(folder), what],
+        env={**os.environ, "KERAS_BACKEND": there, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return np.load(folder / f"{what}.npy")
+
+
+@pytest.mark.skipif(HERE == "torch", reason="it is loaded there")
+def test_a_model_compiled_here_is_trained_on_pytorch(tmp_path):
+    model, x = saved(tmp_path, "compiled")
+    have = loaded("torch", tmp_path, "compiled")
+    model.fit(x, x, verbose=0)
+    wanted = model.predict(x, verbose=0)
+    assert np.abs(have - wanted).max() <= 1e-4 * np.abs(wanted).max()
+
+
+@pytest.mark.parametrize("there", OTHERS)
+def test_a_quantized_model_is_loaded_under_another_backend(there, tmp_path):
+    model, x = saved(tmp_path, "quantized")
+    have = loaded(there, tmp_path, "quantized")
+    wanted = model.predict(x, verbose=0)
+    # A value that is rounded the other way is a step of int8.
+    assert np.abs(have - wanted).max() <= 0.02 * np.abs(wanted).max()

@@ -4,9 +4,10 @@
 backward pass and recomputes the rest. `vjp`: a vector-Jacobian product that
 may stand inside such a loop and be differentiated again. `where_any`: some
 rows from here, the others from there, skipped where it can be when there are
-none. `eager`: a scope whose operations are carried out at once, also while
-something around it is traced. `repeat`: a loop for inference. `KERAS_BACKEND`
-picks the file; nothing outside this folder names a framework.
+none. `either`: the result of one of two functions. `eager`: a scope whose
+operations are carried out at once, also while something around it is traced.
+`with_rows`: a batch of a size that is checked. `repeat`: a loop for inference.
+`KERAS_BACKEND` picks the file; nothing outside this folder names a framework.
 """
 
 import keras
@@ -15,16 +16,24 @@ from keras_titans.backend.loop import repeat
 
 if keras.backend.backend() == "jax":
     from keras_titans.backend.jax_engine import eager
+    from keras_titans.backend.jax_engine import either
     from keras_titans.backend.jax_engine import scan
     from keras_titans.backend.jax_engine import vjp
     from keras_titans.backend.jax_engine import where_any
+    from keras_titans.backend.rows import with_rows
 elif keras.backend.backend() == "tensorflow":
+    from keras.ops import cond as either
+
     from keras_titans.backend.rows import where_rows as where_any
     from keras_titans.backend.tensorflow_engine import eager
     from keras_titans.backend.tensorflow_engine import scan
     from keras_titans.backend.tensorflow_engine import vjp
+    from keras_titans.backend.tensorflow_engine import with_rows
 elif keras.backend.backend() == "torch":
+    from keras.ops import cond as either
+
     from keras_titans.backend.rows import where_rows as where_any
+    from keras_titans.backend.rows import with_rows
     from keras_titans.backend.torch_engine import eager
     from keras_titans.backend.torch_engine import scan
     from keras_titans.backend.torch_engine import vjp
@@ -34,4 +43,17 @@ else:
         f"'torch'. Received: KERAS_BACKEND={keras.backend.backend()!r}."
     )
 
-__all__ = ["eager", "repeat", "scan", "vjp", "where_any"]
+# PyTorch's compiler takes a minute for a model without a memory, and cannot
+# compile the loop's checkpoints. Keras asks each layer before it compiles.
+SUPPORTS_JIT = keras.backend.backend() != "torch"
+
+__all__ = [
+    "SUPPORTS_JIT",
+    "eager",
+    "either",
+    "repeat",
+    "scan",
+    "vjp",
+    "where_any",
+    "with_rows",
+]

@@ -18,3 +18,8 @@ def where_rows(rows, new, old):
         new,
         old,
     )
+
+
+def with_rows(x, batch_size, message):
+    """`x` itself: its shape is known before any work."""
+    return x

@@ -37,6 +37,22 @@ def scan(step, carry, xs, shared=(), remat=True):
     return tree.pack_sequence_as(run.outputs, flat_outputs)
 
 
+def with_rows(x, batch_size, message):
+    """`x` of a known batch size; an error with the message for another.
+
+    Args:
+        x: A tensor with the batch on axis 0.
+        batch_size: What it must be.
+        message: What the error says.
+    """
+    if x.shape[0] is None:
+        check = tf.debugging.assert_equal(tf.shape(x)[0], batch_size, message)
+        with tf.control_dependencies([] if check is None else [check]):
+            x = tf.identity(x)
+    # XLA drops assertions, and checks this one.
+    return tf.ensure_shape(x, (batch_size, *x.shape[1:]))
+
+
 def _loop(step, carry, xs, shared, keep_starts=False):
     if tf.executing_eagerly() and tree.flatten(xs)[0].shape[0]:
         return _eager_loop(step, carry, xs, shared, keep_starts)

@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_titans.layers.attention_and_memory import check_memory
 from keras_titans.layers.carried_states import carried_for
+from keras_titans.layers.quantized_parts import LayerOfParts
 from keras_titans.validation import check_instance
 
 # What KerasHub's attentions call their first argument.
@@ -14,7 +15,7 @@ _FIRST = ("hidden_states", "inputs", "x")
 
 
 @keras.saving.register_keras_serializable("keras_titans")
-class AttentionWithMemory(keras.layers.Layer):
+class AttentionWithMemory(LayerOfParts):
     """A self-attention with a memory beside it, that begins as if alone.
 
     Both read the same input, and a gate `a`, learned for each channel and 0

@@ -12,6 +12,10 @@ import keras
 from keras import ops
 from keras import tree
 
+from keras_titans import backend
+from keras_titans.layers.kept_state import KeptState
+from keras_titans.layers.quantized_parts import LayerOfParts
+from keras_titans.layers.quantized_parts import keep_other_parts
 from keras_titans.layers.watching import current_watch
 from keras_titans.layers.write_cost import paying
 from keras_titans.layers.write_cost import pays
@@ -21,7 +25,7 @@ from keras_titans.validation import check_mask
 from keras_titans.validation import same_shape
 
 
-class StatefulLayer(keras.layers.Layer):
+class StatefulLayer(LayerOfParts):
     """A layer from a sequence to a sequence of the same shape, with a state.
 
     A subclass says what its state looks like (`state_spec`), where it starts
@@ -45,8 +49,9 @@ class StatefulLayer(keras.layers.Layer):
         self.return_state = check_bool("return_state", return_state)
         self.stateful = check_bool("stateful", stateful)
         self.supports_masking = True
+        self.supports_jit = backend.SUPPORTS_JIT
         self.width: int | None = None  # known once built
-        self._state: Any = None
+        self._kept: KeptState | None = None
 
     def state_spec(self, batch_size):
         """The state's structure, as nested `keras.KerasTensor`s."""
@@ -89,6 +94,10 @@ class StatefulLayer(keras.layers.Layer):
         """
         mask = mask_of(inputs, mask)
         self._check_call(inputs, mask, initial_state)
+        if self._kept is not None:
+            inputs = backend.with_rows(
+                inputs, self._kept.batch_size, self._other_batch_size("other")
+            )
         x = ops.cast(inputs, self.compute_dtype)
         return_state = self.returns_state(return_state)
         watch = current_watch() if self.has_memory else None
@@ -179,10 +188,21 @@ class StatefulLayer(keras.layers.Layer):
                 f"Layer '{self.name}' needs inputs of at least one token. "
                 f"Received: shape {tuple(inputs.shape)}."
             )
+        if self._kept is not None and not same_shape(
+            inputs.shape[:1], (self._kept.batch_size,)
+        ):
+            raise ValueError(self._other_batch_size(inputs.shape[0]))
         if mask is not None:
             check_mask(mask, inputs.shape[:2], self.name)
         if initial_state is not None:
             self.check_state(initial_state, inputs.shape[0])
+
+    def _other_batch_size(self, received):
+        return (
+            f"Layer '{self.name}' is stateful and was built for "
+            f"{self._kept.batch_size} rows: every batch must have as many. "
+            f"Received: {received} rows."
+        )
 
     @property
     def state_dtype(self):
@@ -191,14 +211,23 @@ class StatefulLayer(keras.layers.Layer):
 
     @property
     def state(self):
-        """The kept state's variables, or None if the layer keeps none."""
-        if self._state is None:
+        """The kept state, or None if the layer keeps none."""
+        if self._kept is None:
             return None
-        spec = self.state_spec(self._state[0].shape[0])
-        return tree.pack_sequence_as(spec, list(self._state))
+        return self._kept.value(self.get_initial_state)
+
+    @property
+    def variables(self):
+        """All that a call may change: the kept state is no weight."""
+        kept = [] if self._kept is None else self._kept.variables
+        return [*super().variables, *kept]
 
     def build_state(self, batch_size):
-        """Make the variables that a stateful layer keeps its state in."""
+        """Make the variables that a stateful layer keeps its state in.
+
+        What `build` does last.
+        """
+        keep_other_parts(self)
         if not self.stateful:
             return
         if batch_size is None:
@@ -207,40 +236,25 @@ class StatefulLayer(keras.layers.Layer):
                 "is built: pass `batch_size` to `keras.Input`, or the full "
                 "shape to `build`. Received: batch size None."
             )
-        self._state = [
-            self.add_weight(
-                shape=spec.shape,
-                dtype=spec.dtype,
-                initializer="zeros",
-                trainable=False,
-                autocast=False,
-                name="_".join(("state", *map(str, path))),
-            )
-            for path, spec in tree.flatten_with_path(
-                self.state_spec(batch_size)
-            )
-        ]
-        self.reset_state()
+        self._kept = KeptState(self.state_spec(batch_size))
 
     def reset_state(self):
         """Forget everything: back to the learned initial state."""
-        if self._state is not None:
-            batch_size = self._state[0].shape[0]
-            self._assign(self.get_initial_state(batch_size))
+        if self._kept is not None:
+            self._kept.reset()
+
+    def reset_states(self):
+        """Another name of `reset_state`, as `keras.layers.RNN` has it."""
+        self.reset_state()
 
     def starting_state(self, initial_state):
         """The state that a call starts from, or None for a fresh one."""
-        if initial_state is not None:
-            return initial_state
-        if self.stateful:
-            # Copies, because PyTorch assigns in place.
-            return tree.map_structure(ops.copy, self.state)
-        return None
+        return self.state if initial_state is None else initial_state
 
     def keep_state(self, state):
         """Keep the state for the next call, if the layer is stateful."""
-        if self.stateful:
-            self._assign(tree.map_structure(ops.stop_gradient, state))
+        if self._kept is not None:
+            self._kept.keep(state)
 
     def check_state(self, state, batch_size):
         """Raise a ValueError where a state does not fit this layer."""
@@ -277,14 +291,6 @@ class StatefulLayer(keras.layers.Layer):
             {"return_state": self.return_state, "stateful": self.stateful}
         )
         return config
-
-    def _assign(self, state):
-        # Copies, because JAX gives a variable's buffer away in `fit`: no
-        # other variable, and nothing that a call returned, may share it.
-        for variable, value in zip(
-            self._state, tree.flatten(state), strict=True
-        ):
-            variable.assign(ops.copy(value))
 
 
 def mask_of(inputs, mask):

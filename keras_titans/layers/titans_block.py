@@ -9,6 +9,8 @@ from keras_titans.layers.memory_as_context import MemoryAsContext
 from keras_titans.layers.memory_as_gate import MemoryAsGate
 from keras_titans.layers.memory_as_layer import MemoryAsLayer
 from keras_titans.layers.neural_memory import NeuralMemory
+from keras_titans.layers.quantized_parts import LayerOfParts
+from keras_titans.layers.quantized_parts import keep_other_parts
 from keras_titans.layers.recompute import recomputed
 from keras_titans.layers.stateful_layer import StatefulLayer
 from keras_titans.layers.stateful_layer import mask_of
@@ -34,7 +36,7 @@ MIXERS = {
 
 
 @keras.saving.register_keras_serializable("keras_titans")
-class TitansBlock(keras.layers.Layer):
+class TitansBlock(LayerOfParts):
     """A decoder block: a mixer of tokens and a gated multilayer perceptron.
 
         x = x + mixer(norm(x))
@@ -157,6 +159,7 @@ class TitansBlock(keras.layers.Layer):
             if not layer.built:
                 layer.build(input_shape)
         self.mlp_down.build(hidden)
+        keep_other_parts(self)
 
     def _norm(self, name):
         norm = keras.layers.RMSNormalization(dtype=self.dtype_policy, name=name)
@@ -235,6 +238,10 @@ class TitansBlock(keras.layers.Layer):
     def reset_state(self):
         """Forget everything: the mixer's `reset_state`."""
         self.mixer.reset_state()
+
+    def reset_states(self):
+        """Another name of `reset_state`, as `keras.layers.RNN` has it."""
+        self.reset_state()
 
     def compute_output_spec(
         self,

@@ -8,6 +8,8 @@ import keras_hub
 
 from keras_titans.layers import AttentionWithMemory
 from keras_titans.layers.carried_states import carrying
+from keras_titans.layers.quantized_parts import revived
+from keras_titans.layers.quantized_parts import with_quantized_parts
 from keras_titans.models.kept_weights import KeptWeights
 from keras_titans.models.memory_placement import attention_of
 from keras_titans.models.memory_placement import chosen_layers
@@ -195,7 +197,7 @@ class MemoryBackbone(KeptWeights, keras_hub.models.Backbone):
                 put_layer(block, name, layer)
 
     def get_config(self):
-        return {
+        config = {
             **super().get_config(),
             "backbone": serialized(self.backbone),
             "memories": [
@@ -205,6 +207,11 @@ class MemoryBackbone(KeptWeights, keras_hub.models.Backbone):
             "layers": list(self.layers_with_memory),
             "freeze": self.freeze,
         }
+        return with_quantized_parts(config, self)
+
+    @classmethod
+    def from_config(cls, config):
+        return revived(super().from_config, config)
 
 
 def check_backbone(backbone):

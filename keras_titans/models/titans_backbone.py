@@ -5,6 +5,9 @@ import keras_hub
 from keras import ops
 
 from keras_titans.layers import TitansBlock
+from keras_titans.layers.quantized_parts import keep_other_parts
+from keras_titans.layers.quantized_parts import revived
+from keras_titans.layers.quantized_parts import with_quantized_parts
 from keras_titans.layers.token_order import RealTokensFirst
 from keras_titans.layers.token_order import TokensInPlace
 from keras_titans.models.kept_weights import KeptWeights
@@ -192,6 +195,7 @@ class TitansBackbone(KeptWeights, keras_hub.models.Backbone):
             self.layer_norm(x), slot
         )
         super().__init__(inputs=inputs, outputs=outputs, dtype=dtype, **kwargs)
+        keep_other_parts(self)
 
         # Configuration.
         self.vocabulary_size = vocabulary_size
@@ -300,7 +304,12 @@ class TitansBackbone(KeptWeights, keras_hub.models.Backbone):
             )
 
     def get_config(self):
-        config = super().get_config()
+        # Not KerasHub's, which forgets the dtype of a quantized backbone.
+        config = {
+            "name": self.name,
+            "trainable": self.trainable,
+            "dtype": keras.dtype_policies.serialize(self.dtype_policy),
+        }
         for name in (
             "vocabulary_size",
             "num_layers",
@@ -320,7 +329,11 @@ class TitansBackbone(KeptWeights, keras_hub.models.Backbone):
         ):
             value = getattr(self, name)
             config[name] = value if name != "mixers" else _plain(value)
-        return config
+        return with_quantized_parts(config, self)
+
+    @classmethod
+    def from_config(cls, config):
+        return revived(super().from_config, config)
 
     @staticmethod
     def get_layout_map(

@@ -4,6 +4,9 @@ import keras
 import keras_hub
 from keras import ops
 
+from keras_titans.layers.quantized_parts import keep_other_parts
+from keras_titans.layers.quantized_parts import revived
+from keras_titans.layers.quantized_parts import with_quantized_parts
 from keras_titans.models.kept_weights import KeptWeights
 from keras_titans.models.task_parts import check_preprocessor
 from keras_titans.models.titans_backbone import TitansBackbone
@@ -119,15 +122,21 @@ class TitansClassifier(KeptWeights, keras_hub.models.TextClassifier):
         self.pooling = pooling
         self.activation = activation
         self.dropout = dropout
+        keep_other_parts(self)
 
     def get_config(self):
-        return {
+        config = {
             **super().get_config(),
             "num_classes": self.num_classes,
             "pooling": self.pooling,
             "activation": keras.activations.serialize(self.activation),
             "dropout": self.dropout,
         }
+        return with_quantized_parts(config, self)
+
+    @classmethod
+    def from_config(cls, config):
+        return revived(super().from_config, config)
 
 
 @keras.saving.register_keras_serializable("keras_titans")

@@ -5,6 +5,9 @@ from keras import layers
 from keras import ops
 
 from keras_titans.layers import TitansBlock
+from keras_titans.layers.quantized_parts import keep_other_parts
+from keras_titans.layers.quantized_parts import revived
+from keras_titans.layers.quantized_parts import with_quantized_parts
 from keras_titans.models.kept_weights import KeptWeights
 from keras_titans.models.sizes import mixers_by_layer
 from keras_titans.validation import check_dtype
@@ -160,6 +163,7 @@ class TitansForecaster(KeptWeights, keras.Model):
             forecast = forecast + _linear(recent, horizon)
         super().__init__(inputs, mean + deviation * forecast, **kwargs)
         self.dtype_policy = dtype
+        keep_other_parts(self)
 
         # Configuration.
         self.horizon = horizon
@@ -211,11 +215,11 @@ class TitansForecaster(KeptWeights, keras.Model):
         mixers = self.mixers
         config["mixers"] = mixers if isinstance(mixers, str) else list(mixers)
         config["dtype"] = keras.dtype_policies.serialize(self.dtype_policy)
-        return config
+        return with_quantized_parts(config, self)
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        return cls(**config)
+        return revived(lambda config: cls(**config), config)
 
 
 def _patches(z, size, width, dtype):

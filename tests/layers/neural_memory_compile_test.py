@@ -30,17 +30,9 @@ def trained(anchor, jit_compile, length=TOKENS, **options):
     return np.array(loss.history["loss"]), model.predict(X, verbose=0)
 
 
-@pytest.mark.skipif(BACKEND == "torch", reason="a slow test below")
 @ANCHORS
 def test_fit_compiled_equals_fit_eager(anchor):
     for have, want in zip(trained(anchor, True), trained(anchor, False)):
-        close(have, want, 1e-4)
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(BACKEND != "torch", reason="the others are tested above")
-def test_fit_compiled_by_torch_equals_fit_eager():
-    for have, want in zip(trained("token", True), trained("token", False)):
         close(have, want, 1e-4)
 
 

@@ -107,8 +107,6 @@ def test_stateful_model_predicts_on_where_it_stopped():
 
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_stateful_model_trains_and_carries(jit_compile):
-    if keras.backend.backend() == "torch" and jit_compile:
-        pytest.skip("takes minutes to compile; the layer has a case of it")
     stateful, explicit = pair()
     x = keras.Input((TOKENS, WIDTH), batch_size=ROWS)
     model = keras.Model(x, stateful(x))
