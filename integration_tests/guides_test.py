@@ -18,7 +18,8 @@ ALL = {guide.path.stem: guide for guide in tutobook.guides()}
 FOUND = {name: g for name, g in ALL.items() if not g.takes_arguments}
 ARGUMENTS = {"quickstart": ["--out", "."]}
 DRAWN = [*FOUND, "quickstart"]
-# Those of tests. A user's engine has all cores.
+# `.ci/run` sets these for tests. A guide runs with all threads, as a user's
+# does: some faults of an engine show only there.
 THREADS = {
     "OMP_NUM_THREADS",
     "TF_NUM_INTEROP_THREADS",
@@ -26,7 +27,7 @@ THREADS = {
 }
 
 
-# Not among the tests of a change: `.ci/run` runs it apart, on every backend.
+# `.ci/run` runs these on every backend, apart from the other tests.
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ALL)
 def test_a_guide_runs(name, tmp_path):
