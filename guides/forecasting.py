@@ -69,8 +69,8 @@ def windows(first, end, stride):
 
 
 train = windows(0, training_end, 601 if SMALL else 13)
-choose = windows(training_end, held_out_start, 601 if SMALL else 31)
-held_out = windows(held_out_start, len(series), 601 if SMALL else 17)
+choose = windows(training_end, held_out_start, 151 if SMALL else 31)
+held_out = windows(held_out_start, len(series), 301 if SMALL else 17)
 print(*(f"{len(x):,}" for x, _ in (train, choose, held_out)), "windows")
 
 """
@@ -96,7 +96,7 @@ model = TitansForecaster(
 )
 print(f"{model.count_params():,} weights")
 
-EPOCHS, BATCH = (1, 8) if SMALL else (8, 32)
+EPOCHS, BATCH = 1 if SMALL else 8, 32
 schedule = keras.optimizers.schedules.CosineDecay(
     3e-3, EPOCHS * -(-len(train[0]) // BATCH), alpha=0.02
 )

@@ -144,7 +144,7 @@ Nothing is special about it. Only the answers count: the sample weights are 0
 elsewhere.
 """
 
-STEPS, BATCH = (4, 4) if SMALL else (500, 32)
+STEPS, BATCH = 2 if SMALL else 500, 32
 train = draw(np.random.default_rng(1), STEPS * BATCH, LONGEST)
 
 for name, model in models.items():
@@ -170,8 +170,8 @@ and to look up, and that does not depend on the list's length; how much its
 matrices hold does.
 """
 
-COUNTS = (2, 4) if SMALL else (2, 4, 8, 12, 16, 24, 32, 48)
-ROWS = 4 if SMALL else 64
+COUNTS = (2, 48) if SMALL else (2, 4, 8, 12, 16, 24, 32, 48)
+ROWS = 64
 
 
 def lists(pairs):

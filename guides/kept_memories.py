@@ -74,7 +74,7 @@ def encode(text):
     return np.asarray(tokenizer(text)).tolist()
 
 
-old_tokens = np.array(encode("".join(old[:3] if SMALL else old[:60])))
+old_tokens = np.array(encode("".join(old[:6] if SMALL else old[:60])))
 new_tokens = np.array(encode("".join(new[:2] if SMALL else new[:12])))
 
 
@@ -150,7 +150,7 @@ learn what not to write, and not to forget.
 
 rng = np.random.default_rng(0)
 stages = (
-    [(160, 8, 2, 1)]
+    [(160, 32, 1, 1), (1024, 8, 1, 1), (4096, 2, 1, 1)]
     if SMALL
     else [(160, 32, 25, 16), (1024, 8, 25, 4), (4096, 2, 25, 4)]
 )
@@ -189,7 +189,7 @@ model = TitansCausalLM(
 )
 model.compile(sampler="greedy")
 
-READERS, FACTS = (2, 1) if SMALL else (16, 4)
+READERS, FACTS = 16, 4
 rng = np.random.default_rng(1)
 told = [draw_facts(rng, FACTS) for _ in range(READERS)]
 
@@ -210,7 +210,7 @@ def share_right():
     return np.mean(right)
 
 
-DISTANCES = (0, 64) if SMALL else (0, 256, 1024, 4096, 16384)
+DISTANCES = (0, 256) if SMALL else (0, 256, 1024, 4096, 16384)
 model.memorize(
     ["".join(TELL.format(*fact) for fact in facts) for facts in told]
 )

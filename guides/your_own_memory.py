@@ -200,12 +200,12 @@ def build(options):
     return keras.Model(tokens, layers.Dense(1)(x))
 
 
-STEPS, BATCH = (2, 4) if SMALL else (600, 32)
+STEPS, BATCH = 2 if SMALL else 600, 32
 x, y, told = draw(np.random.default_rng(0), STEPS * BATCH)
 tokens, targets = as_tokens(x, told), np.repeat(y, 2, axis=1)
 is_asked = np.tile([1.0, 0.0], (len(x), PLACES))
 
-held_out = draw(np.random.default_rng(1), 8 if SMALL else 512)
+held_out = draw(np.random.default_rng(1), 32 if SMALL else 512)
 
 models, errors = {}, {}
 print(f"Error by the number of places told, of {np.var(held_out[1]):.3f}")
@@ -231,7 +231,7 @@ in a row of its own, after the same places.
 """
 
 x, _, told = (part[:1] for part in held_out)
-GRID = 5 if SMALL else 65
+GRID = 65
 grid = np.linspace(-1, 1, GRID)
 rows = np.repeat(as_tokens(x, told), GRID, axis=0)
 last = np.stack([grid, 0 * grid, 0 * grid], axis=-1)[:, None]

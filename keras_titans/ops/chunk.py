@@ -21,6 +21,7 @@ from keras_titans.ops.decay import Decay
 from keras_titans.ops.decay import before
 from keras_titans.ops.rows import row_dot
 from keras_titans.ops.rows import scale_rows
+from keras_titans.ops.rows import shared_product
 from keras_titans.ops.triangular import solve_unit_lower
 
 
@@ -178,7 +179,8 @@ def _from_start(m, x, carry, shared, decay, product=None):
     if carry.momentum:
         y += _scaled_product(x, decay.momentum, carry.momentum[m])
     if shared.initial:
-        y += _scaled_product(x, 1.0 - decay.memory, shared.initial[m])
+        initial = shared.initial[m]
+        y += _scaled_product(x, 1.0 - decay.memory, initial, shared_product)
     return y
 
 
@@ -216,11 +218,11 @@ def surprise_norms(inputs, deltas):
     return ops.where(positive, ops.sqrt(ops.where(positive, total, 1.0)), 0.0)
 
 
-def _scaled_product(x, scale, w):
+def _scaled_product(x, scale, w, product=ops.matmul):
     """`(x @ w) * scale[:, None]`, scaled where the rows are shorter."""
     if w.shape[-2] < w.shape[-1]:
-        return ops.matmul(scale_rows(x, scale), w)
-    return scale_rows(ops.matmul(x, w), scale)
+        return product(scale_rows(x, scale), w)
+    return scale_rows(product(x, w), scale)
 
 
 def _outer(x, scale, delta):

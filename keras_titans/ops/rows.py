@@ -29,6 +29,23 @@ def row_dot(x, y):
     return ops.einsum("...i,...i->...", x, y)
 
 
+def shared_product(x, w):
+    """`x[b, h] @ w[h]`: each row's product with a matrix that all rows share.
+
+    Each head's rows and tokens become one axis of a single product. A product
+    that broadcasts `w` over the rows corrupts memory on TensorFlow (2.21, CPU)
+    where there is one head.
+
+    Args:
+        x: `(B, H, b, i)`.
+        w: `(H, i, o)`.
+
+    Returns:
+        `(B, H, b, o)`.
+    """
+    return ops.einsum("bhti,hio->bhto", x, w)
+
+
 def times_transposed(x, w):
     """`x @ w^T`; for a single row as `w @ x^T`, which no engine transposes."""
     if x.shape[-2] == 1:

@@ -27,6 +27,7 @@ from keras import ops
 
 from keras_titans import backend
 from keras_titans.ops.alignment import pad_tokens
+from keras_titans.ops.rows import shared_product
 from keras_titans.ops.sequence import from_chunks
 from keras_titans.ops.sequence import to_chunks
 
@@ -116,7 +117,7 @@ def _chunk(values, chunk, keys, top_k, surprise):
 
 def _attend(x, keys, top_k):
     """How much each token attends to which slots: `(B, H, b, S or k)`."""
-    scores = ops.matmul(x, ops.transpose(keys, (0, 2, 1)))
+    scores = shared_product(x, ops.transpose(keys, (0, 2, 1)))
     if top_k is None:
         return ops.softmax(scores), None
     scores, index = ops.top_k(scores, top_k, sorted=False)
