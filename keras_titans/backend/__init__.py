@@ -4,24 +4,29 @@
 backward pass and recomputes the rest. `vjp`: a vector-Jacobian product that
 may stand inside such a loop and be differentiated again. `where_any`: some
 rows from here, the others from there, skipped where it can be when there are
-none. `repeat`: a loop for inference. `KERAS_BACKEND` picks the file; nothing
-outside this folder names a framework.
+none. `repeat`: a loop for inference. `known`: a tensor's truth, where it can be
+had now. `when`: work that is skipped where it is not needed. `KERAS_BACKEND`
+picks the file; nothing outside this folder names a framework.
 """
 
 import keras
 
+from keras_titans.backend.branch import when
 from keras_titans.backend.loop import repeat
 
 if keras.backend.backend() == "jax":
+    from keras_titans.backend.jax_engine import known
     from keras_titans.backend.jax_engine import scan
     from keras_titans.backend.jax_engine import vjp
     from keras_titans.backend.jax_engine import where_any
 elif keras.backend.backend() == "tensorflow":
     from keras_titans.backend.rows import where_rows as where_any
+    from keras_titans.backend.tensorflow_engine import known
     from keras_titans.backend.tensorflow_engine import scan
     from keras_titans.backend.tensorflow_engine import vjp
 elif keras.backend.backend() == "torch":
     from keras_titans.backend.rows import where_rows as where_any
+    from keras_titans.backend.torch_engine import known
     from keras_titans.backend.torch_engine import scan
     from keras_titans.backend.torch_engine import vjp
 else:
@@ -30,4 +35,4 @@ else:
         f"'torch'. Received: KERAS_BACKEND={keras.backend.backend()!r}."
     )
 
-__all__ = ["repeat", "scan", "vjp", "where_any"]
+__all__ = ["known", "repeat", "scan", "vjp", "when", "where_any"]

@@ -102,3 +102,8 @@ def where_any(rows, new, old):
         new,
         old,
     )
+
+
+def known(flag):
+    """A boolean tensor's truth; in a compiled function the tensor itself."""
+    return flag if is_traced(flag) else bool(flag)

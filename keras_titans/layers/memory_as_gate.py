@@ -5,6 +5,8 @@ import keras
 from keras_titans.layers.gated_attention_and_memory import (
     GatedAttentionAndMemory,
 )
+from keras_titans.ops.finite import blank_tokens
+from keras_titans.ops.finite import finite_or_zero
 
 
 @keras.saving.register_keras_serializable("keras_titans")
@@ -80,7 +82,8 @@ class MemoryAsGate(GatedAttentionAndMemory):
         m, surprise, memory = self.remember(
             x, state.get("memory"), count, training, update, return_surprise
         )
-        y = self.gated(self.attention_norm(y), m)
+        (y, m), finite = finite_or_zero([y, m])
+        y = blank_tokens(self.gated(self.attention_norm(y), m), finite)
         if not state:
             return y, surprise, None
         return y, surprise, {"attention": attention, "memory": memory}

@@ -4,6 +4,8 @@ import keras
 from keras import ops
 
 from keras_titans.layers.attention_and_memory import AttentionAndMemory
+from keras_titans.ops.finite import blank_tokens
+from keras_titans.ops.finite import finite_or_zero
 
 
 @keras.saving.register_keras_serializable("keras_titans")
@@ -97,7 +99,8 @@ class MemoryAsLayer(AttentionAndMemory):
             prefix, _ = self.read_prefix()
         z = m
         if self.residual:
-            z = self.attention_norm(x + m)
+            (x, m), finite = finite_or_zero([x, m])
+            z = blank_tokens(self.attention_norm(x + m), finite)
             if prefix is not None:
                 prefix = self.attention_norm(self.prefix + prefix)
         y, _, attention = self.attention.mix(

@@ -182,12 +182,17 @@ class NeuralMemory(ProjectedMemory):
         super().build(input_shape)
         self.gates.build(input_shape)
 
-    def remember(self, x, projected, state, count, return_surprise, remat):
-        gates = self.gates(x)
+    def gates_at(self, x):
+        return self.gates(x)
+
+    def remember(
+        self, projected, gates, state, count, finite, return_surprise, remat
+    ):
         read, surprise, after = self.core(
             Tokens(*projected, *gates),
             state,
             count,
+            finite,
             return_surprise=bool(return_surprise),
             remat=remat,
         )
@@ -241,6 +246,9 @@ class NeuralMemory(ProjectedMemory):
             for name, entry in state.items()
             if name not in ("anchor", "phase")
         }
+
+    def begin_chunk(self, state, rows):
+        return {**state, "phase": ops.where(rows, 0, state["phase"])}
 
     def get_config(self):
         config = super().get_config()

@@ -11,6 +11,8 @@ from keras_titans.layers.stateful_layer import StatefulLayer
 from keras_titans.layers.stateful_layer import zeros_like_spec
 from keras_titans.layers.watching import WITH_GATES
 from keras_titans.layers.watching import WITH_READING
+from keras_titans.ops.finite import blank_tokens
+from keras_titans.ops.finite import finite_or_zero
 from keras_titans.ops.unit import unit
 from keras_titans.validation import check_positive_integer
 from keras_titans.validation import head_width
@@ -150,7 +152,9 @@ class ProjectedMemory(StatefulLayer):
         )
 
     def mix(self, x, state, count, training, update, return_surprise):
-        query, key, value, tails = self._project(x, state, count)
+        (x,), finite = finite_or_zero([x])
+        projected, tails, finite = self._project(x, state, count, finite)
+        query, _, value = projected
         if not update and not return_surprise:
             held = state or self.core.get_initial_state(ops.shape(x)[0])
             read = self.core.read(query, held["memory"])
@@ -158,11 +162,13 @@ class ProjectedMemory(StatefulLayer):
         else:
             if not update:
                 count = ops.zeros(ops.shape(x)[:1], "int32")
+            gates, finite = finite_or_zero(self.gates_at(x), finite)
             read, surprise, after = self.remember(
-                x,
-                (query, key, value),
+                projected,
+                gates,
                 state,
                 count,
+                finite,
                 return_surprise,
                 self.remat and bool(training),
             )
@@ -172,18 +178,33 @@ class ProjectedMemory(StatefulLayer):
                 )
         if state is not None:
             after = _with_convolution(after, tails)
-        return self._put_out(x, read), surprise, after
+        if surprise is not None:
+            surprise = blank_tokens(surprise, finite)
+        return blank_tokens(self._put_out(x, read), finite), surprise, after
 
-    def remember(self, x, projected, state, count, return_surprise, remat):
+    def gates_at(self, x):
+        """The gates, `(batch, tokens, num_heads)`, or None for one not used.
+
+        Args:
+            x: `(batch, tokens, width)`.
+        """
+        raise NotImplementedError
+
+    def remember(
+        self, projected, gates, state, count, finite, return_surprise, remat
+    ):
         """Write each token and read at each token.
 
         Args:
-            x: `(batch, tokens, width)`, each row's real tokens first.
             projected: Queries, keys and values, `(batch, tokens, num_heads,
-                head_dim)`; the first two of unit norm.
+                head_dim)`; the first two of unit norm. Each row's real tokens
+                are first.
+            gates: What `gates_at` returns.
             state: The state to start from, or None.
             count: `(batch,)`, int32: each row's tokens to write, or None for
                 all.
+            finite: `(batch, tokens)`, boolean: tokens that are finite. The
+                others are zeros, and are not written.
             return_surprise: Whether the surprises are asked for.
             remat: Whether to recompute in the backward pass.
 
@@ -208,24 +229,32 @@ class ProjectedMemory(StatefulLayer):
         Returns:
             `(batch, tokens, width)`; and the next call's `tail`.
         """
-        query = self.query(x)
+        (x,), finite = finite_or_zero([x])
+        (query,), finite = finite_or_zero([self.query(x)], finite)
         if self.convolutions:
             query, after = self.convolutions[0](query, *tail, count)
             tail = [ops.cast(after, self.state_dtype)]
+            (query,), finite = finite_or_zero([query], finite)
         read = self.core.read(unit(self._heads(query)), memory)
-        return self._put_out(x, read), tail
+        return blank_tokens(self._put_out(x, read), finite), tail
 
-    def _project(self, x, state, count):
-        """Queries, keys, values `(B, N, H, d)`, the convolutions' tails."""
+    def _project(self, x, state, count, finite):
+        """Queries, keys, values `(B, N, H, d)`, the convolutions' tails.
+
+        And which tokens are finite, of those that were.
+        """
         mixed = [self.query(x), self.key(x), self.value(x)]
+        mixed, finite = finite_or_zero(mixed, finite)
         tails = []
         for i, convolution in enumerate(self.convolutions):
             earlier = None if state is None else state["convolution"][i]
             mixed[i], tail = convolution(mixed[i], earlier, count)
             if state is not None:
                 tails.append(ops.cast(tail, self.state_dtype))
+        if self.convolutions:
+            mixed, finite = finite_or_zero(mixed, finite)
         query, key, value = (self._heads(x) for x in mixed)
-        return unit(query), unit(key), value, tails
+        return (unit(query), unit(key), value), tails, finite
 
     def _heads(self, x):
         """`(B, N, H d)`, activated, to `(B, N, H, d)`."""
@@ -323,6 +352,10 @@ class ProjectedMemory(StatefulLayer):
 
     def between_chunks(self, state):
         """The state, for calls that begin and end with a chunk."""
+        return state
+
+    def begin_chunk(self, state, rows):
+        """The state, with a new chunk begun in some rows, `(batch,)`."""
         return state
 
     def get_config(self):

@@ -126,12 +126,17 @@ class SlotMemory(ProjectedMemory):
             )
             self.rate.build(input_shape)
 
-    def remember(self, x, projected, state, count, return_surprise, remat):
+    def gates_at(self, x):
         if self.learn_write_rate:
-            rate = MAX_RATE * ops.sigmoid(self.rate(x))
-        else:
-            shape = (*ops.shape(x)[:2], self.num_heads)
-            rate = ops.full(shape, self.write_rate, self.state_dtype)
+            return [MAX_RATE * ops.sigmoid(self.rate(x))]
+        shape = (*ops.shape(x)[:2], self.num_heads)
+        return [ops.full(shape, self.write_rate, self.state_dtype)]
+
+    def remember(
+        self, projected, gates, state, count, finite, return_surprise, remat
+    ):
+        # The rate is 0 at a token that is not finite: nothing is written.
+        (rate,) = gates
         read, surprise, after = self.core(
             *projected,
             rate,

@@ -15,8 +15,12 @@ from keras_titans.layers.stateful_layer import mask_of
 from keras_titans.layers.watching import current_watch
 from keras_titans.layers.windowed_attention import WindowedAttention
 from keras_titans.layers.write_cost import pays
+from keras_titans.ops.finite import blank_tokens
+from keras_titans.ops.finite import fill_tokens
+from keras_titans.ops.finite import finite_or_zero
 from keras_titans.validation import check_choice
 from keras_titans.validation import check_instance
+from keras_titans.validation import check_mask
 from keras_titans.validation import check_positive_integer
 
 MIXERS = {
@@ -165,14 +169,19 @@ class TitansBlock(keras.layers.Layer):
     ):
         mask = mask_of(inputs, mask)
         inputs = ops.cast(inputs, self.compute_dtype)
+        if mask is not None:
+            check_mask(mask, inputs.shape[:2], self.name)
+            # Padding may be NaN, and a product of NaN with zero is NaN.
+            inputs = fill_tokens(inputs, mask)
+        (inputs,), finite = finite_or_zero([inputs])
         options = {
             "initial_state": initial_state,
             "training": training,
             "return_state": return_state,
             **self._options(update, return_surprise),
         }
-        mix = lambda x, mask=None: self.mixer(
-            self.mixer_norm(x), mask=mask, **options
+        mix = lambda x, finite, mask=None: self.mixer(
+            blank_tokens(self.mixer_norm(x), finite), mask=mask, **options
         )
         feed = lambda x: self._feed(self.mlp_norm(x))
         if self.remat and training and self._is_apart(options):
@@ -180,10 +189,13 @@ class TitansBlock(keras.layers.Layer):
             feed = recomputed(
                 feed, [self.mlp_norm, self.mlp_gate, self.mlp_up, self.mlp_down]
             )
-        results = mix(inputs) if mask is None else mix(inputs, mask)
+        masks = [finite] if mask is None else [finite, mask]
+        results = mix(inputs, *masks)
         mixed, *others = results if isinstance(results, tuple) else (results,)
+        (mixed,), finite = finite_or_zero([mixed], finite)
         x = inputs + self.drop(mixed, training=training)
         x = x + self.drop(feed(x), training=training)
+        x = blank_tokens(x, finite)
         return (x, *others) if others else x
 
     def _feed(self, x):
