@@ -8,8 +8,6 @@ from keras import ops
 
 from keras_titans.ops.chunk import Memory
 from keras_titans.ops.chunk import Shared
-from keras_titans.ops.finite import finite_first
-from keras_titans.ops.sequence import Tokens
 from keras_titans.ops.sequence import fresh_memory
 from keras_titans.ops.sequence import memorize
 
@@ -59,13 +57,7 @@ class FastWeights(keras.layers.Layer):
             )
 
     def call(
-        self,
-        tokens,
-        state,
-        count,
-        finite,
-        return_surprise=False,
-        remat=False,
+        self, tokens, state=None, count=None, return_surprise=False, remat=False
     ):
         """Write every token, read at every token.
 
@@ -74,8 +66,6 @@ class FastWeights(keras.layers.Layer):
             state: As `get_initial_state` returns it, or None for fresh. One
                 without `"phase"` and `"anchor"` starts and ends with a chunk.
             count: `(batch,)`, int32: each row's tokens, or None if all are.
-            finite: `(batch, tokens)`, boolean: tokens that are finite. The
-                others are as if they were not there.
             return_surprise: Whether the surprises' norms are asked for.
             remat: Whether to recompute in the backward pass.
 
@@ -86,9 +76,8 @@ class FastWeights(keras.layers.Layer):
         """
         batch_size, length = ops.shape(tokens.query)[:2]
         phase = None if state is None else state.get("phase")
-        moved, count, back = finite_first(tokens, finite, count)
         read, surprise, memory = memorize(
-            Tokens(*moved),
+            tokens,
             self._memory(state, batch_size),
             self._shared(),
             self.recipe,
@@ -97,9 +86,6 @@ class FastWeights(keras.layers.Layer):
             return_surprise=return_surprise,
             remat=remat,
         )
-        read = back(read)
-        if surprise is not None:
-            surprise = back(surprise)
         if state is None:
             return read, surprise, None
         if phase is not None:

@@ -43,6 +43,10 @@ class MemoryAsContext(GatedAttentionAndMemory):
     A segment whose length is a multiple of the memory's `chunk_size` is
     fastest.
 
+    A token that holds NaN or infinity is NaN in the outputs and in the
+    surprises. The memory does not read it, the attention sees zeros in its
+    place, so that other tokens and the state stay finite.
+
     Args:
         num_heads: Heads of the attention, and of the memory by default.
         segment_length: Tokens of a segment.

@@ -23,6 +23,10 @@ class MemoryAsGate(GatedAttentionAndMemory):
     (equations 26 to 28; both norms have learned scales). The attention sees
     the learned tokens from everywhere, the memory reads them first.
 
+    A token that holds NaN or infinity is NaN in the outputs and in the
+    surprises. The memory does not read it, the attention sees zeros in its
+    place, so that other tokens and the state stay finite.
+
     Args:
         num_heads: Heads of the attention, and of the memory by default.
         window_size: Tokens of the attention's window.

@@ -24,6 +24,10 @@ class MemoryAsLayer(AttentionAndMemory):
     and what the memory retrieved reaches the output only if the attention has
     learned to look at the token itself.
 
+    A token that holds NaN or infinity is NaN in the outputs and in the
+    surprises. The memory does not read it, the attention sees zeros in its
+    place, so that other tokens and the state stay finite.
+
     Args:
         num_heads: Heads of the attention, and of the memory by default.
         window_size: Tokens of the attention's window.

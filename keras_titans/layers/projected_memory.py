@@ -13,6 +13,7 @@ from keras_titans.layers.watching import WITH_GATES
 from keras_titans.layers.watching import WITH_READING
 from keras_titans.ops.finite import blank_tokens
 from keras_titans.ops.finite import finite_or_zero
+from keras_titans.ops.finite import may_overflow
 from keras_titans.ops.unit import unit
 from keras_titans.validation import check_positive_integer
 from keras_titans.validation import head_width
@@ -162,10 +163,9 @@ class ProjectedMemory(StatefulLayer):
         else:
             if not update:
                 count = ops.zeros(ops.shape(x)[:1], "int32")
-            gates, finite = finite_or_zero(self.gates_at(x), finite)
             read, surprise, after = self.remember(
+                x,
                 projected,
-                gates,
                 state,
                 count,
                 finite,
@@ -182,29 +182,19 @@ class ProjectedMemory(StatefulLayer):
             surprise = blank_tokens(surprise, finite)
         return blank_tokens(self._put_out(x, read), finite), surprise, after
 
-    def gates_at(self, x):
-        """The gates, `(batch, tokens, num_heads)`, or None for one not used.
-
-        Args:
-            x: `(batch, tokens, width)`.
-        """
-        raise NotImplementedError
-
     def remember(
-        self, projected, gates, state, count, finite, return_surprise, remat
+        self, x, projected, state, count, finite, return_surprise, remat
     ):
         """Write each token and read at each token.
 
         Args:
+            x: `(batch, tokens, width)`, each row's real tokens first.
             projected: Queries, keys and values, `(batch, tokens, num_heads,
-                head_dim)`; the first two of unit norm. Each row's real tokens
-                are first.
-            gates: What `gates_at` returns.
+                head_dim)`; the first two of unit norm.
             state: The state to start from, or None.
             count: `(batch,)`, int32: each row's tokens to write, or None for
                 all.
-            finite: `(batch, tokens)`, boolean: tokens that are finite. The
-                others are zeros, and are not written.
+            finite: The `Finite` tokens. No others are written.
             return_surprise: Whether the surprises are asked for.
             remat: Whether to recompute in the backward pass.
 
@@ -230,11 +220,12 @@ class ProjectedMemory(StatefulLayer):
             `(batch, tokens, width)`; and the next call's `tail`.
         """
         (x,), finite = finite_or_zero([x])
-        (query,), finite = finite_or_zero([self.query(x)], finite)
+        (query,), finite = self._projected(x, [self.query], finite)
         if self.convolutions:
             query, after = self.convolutions[0](query, *tail, count)
             tail = [ops.cast(after, self.state_dtype)]
-            (query,), finite = finite_or_zero([query], finite)
+            if may_overflow(self.compute_dtype):
+                (query,), finite = finite_or_zero([query], finite)
         read = self.core.read(unit(self._heads(query)), memory)
         return blank_tokens(self._put_out(x, read), finite), tail
 
@@ -243,18 +234,25 @@ class ProjectedMemory(StatefulLayer):
 
         And which tokens are finite, of those that were.
         """
-        mixed = [self.query(x), self.key(x), self.value(x)]
-        mixed, finite = finite_or_zero(mixed, finite)
+        layers = [self.query, self.key, self.value]
+        mixed, finite = self._projected(x, layers, finite)
         tails = []
         for i, convolution in enumerate(self.convolutions):
             earlier = None if state is None else state["convolution"][i]
             mixed[i], tail = convolution(mixed[i], earlier, count)
             if state is not None:
                 tails.append(ops.cast(tail, self.state_dtype))
-        if self.convolutions:
+        if self.convolutions and may_overflow(self.compute_dtype):
             mixed, finite = finite_or_zero(mixed, finite)
         query, key, value = (self._heads(x) for x in mixed)
         return (unit(query), unit(key), value), tails, finite
+
+    def _projected(self, x, layers, finite):
+        """By each of the layers; and which tokens are finite still."""
+        mixed = [layer(x) for layer in layers]
+        if self.use_bias or may_overflow(self.compute_dtype):
+            return finite_or_zero(mixed, finite)
+        return mixed, finite
 
     def _heads(self, x):
         """`(B, N, H d)`, activated, to `(B, N, H, d)`."""

@@ -42,6 +42,9 @@ class TitansBlock(keras.layers.Layer):
     with `mlp(x) = (f(x W_1) * x W_2) W_3` (SwiGLU). It stands wherever a
     block around `keras.layers.MultiHeadAttention` stood.
 
+    A token that holds NaN or infinity is NaN in the outputs, and changes no
+    other token.
+
     Args:
         mixer: A `MemoryAsContext`, `MemoryAsGate`, `MemoryAsLayer`,
             `NeuralMemory`, `SlotMemory` or `WindowedAttention`. Or one of the
@@ -173,15 +176,14 @@ class TitansBlock(keras.layers.Layer):
             check_mask(mask, inputs.shape[:2], self.name)
             # Padding may be NaN, and a product of NaN with zero is NaN.
             inputs = fill_tokens(inputs, mask)
-        (inputs,), finite = finite_or_zero([inputs])
         options = {
             "initial_state": initial_state,
             "training": training,
             "return_state": return_state,
             **self._options(update, return_surprise),
         }
-        mix = lambda x, finite, mask=None: self.mixer(
-            blank_tokens(self.mixer_norm(x), finite), mask=mask, **options
+        mix = lambda x, mask=None: self.mixer(
+            self._normalized(x), mask=mask, **options
         )
         feed = lambda x: self._feed(self.mlp_norm(x))
         if self.remat and training and self._is_apart(options):
@@ -189,14 +191,17 @@ class TitansBlock(keras.layers.Layer):
             feed = recomputed(
                 feed, [self.mlp_norm, self.mlp_gate, self.mlp_up, self.mlp_down]
             )
-        masks = [finite] if mask is None else [finite, mask]
-        results = mix(inputs, *masks)
+        results = mix(inputs) if mask is None else mix(inputs, mask)
         mixed, *others = results if isinstance(results, tuple) else (results,)
-        (mixed,), finite = finite_or_zero([mixed], finite)
+        (inputs, mixed), finite = finite_or_zero([inputs, mixed])
         x = inputs + self.drop(mixed, training=training)
         x = x + self.drop(feed(x), training=training)
         x = blank_tokens(x, finite)
         return (x, *others) if others else x
+
+    def _normalized(self, x):
+        (x,), finite = finite_or_zero([x])
+        return blank_tokens(self.mixer_norm(x), finite)
 
     def _feed(self, x):
         return self.mlp_down(self.activation(self.mlp_gate(x)) * self.mlp_up(x))

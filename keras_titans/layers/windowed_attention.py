@@ -14,6 +14,7 @@ from keras_titans.ops.attention import windowed_attention
 from keras_titans.ops.attention_step import attention_step
 from keras_titans.ops.finite import blank_tokens
 from keras_titans.ops.finite import finite_or_zero
+from keras_titans.ops.finite import may_overflow
 from keras_titans.validation import check_key_value_heads
 from keras_titans.validation import check_positive_integer
 from keras_titans.validation import head_width
@@ -36,6 +37,9 @@ class WindowedAttention(StatefulLayer):
     Positions are rotary, on half of each head's channels, and count from the
     window's edge: an attention that has read millions of tokens turns by the
     same angles as one that has read ten. The prefix carries no position.
+
+    A token that holds NaN or infinity is NaN in the outputs. Others see a key
+    and a value of zeros in its place, and stay finite.
 
     Args:
         num_heads: Heads of the queries.
@@ -170,11 +174,11 @@ class WindowedAttention(StatefulLayer):
         sources = [x] if memory_tokens is None else [memory_tokens, x]
         sources, finite = finite_or_zero(sources)
         query = _split(self.query(sources[-1]), self.num_heads)
-        # Later tokens see zeros where a token is not finite.
-        (query, *pairs), finite = finite_or_zero(
-            [query, *self._pairs(sources)], finite
-        )
-        pairs = Pairs(*pairs)
+        pairs = self._pairs(sources)
+        if self.use_bias or may_overflow(self.compute_dtype):
+            # Later tokens see zeros where a token is not finite.
+            (query, *pairs), finite = finite_or_zero([query, *pairs], finite)
+            pairs = Pairs(*pairs)
         if prefix is not None:
             prefix = ops.cast(prefix, x.dtype)
             each = prefix if len(prefix.shape) == 3 else prefix[None]

@@ -5,29 +5,76 @@ place before it computes, because a product of NaN with zero is NaN, forward
 and backward. What it computed at that token becomes NaN again at the end.
 """
 
+from typing import Any, NamedTuple
+
+import keras
 from keras import ops
 
 from keras_titans import backend
 from keras_titans.ops import alignment
 
+# Larger numbers count as infinite, because products of them would be.
+LIMIT = 1e30
 
-def finite_tokens(*tensors):
-    """Which tokens hold only finite numbers.
+
+class Finite(NamedTuple):
+    """Which tokens are finite.
+
+    Attributes:
+        tokens: `(batch, tokens)`, boolean.
+        missing: Whether any token is not: a tensor, or a bool where it is
+            known. Nothing is computed for such tokens where there are none.
+    """
+
+    tokens: Any
+    missing: Any
+
+
+def may_overflow(dtype):
+    """Whether finite tokens may become infinite in a dense map."""
+    return dtype == "float16"
+
+
+def finite_or_zero(tensors, finite=None):
+    """Zeros in place of each token that is not finite in all of the tensors.
 
     Args:
-        *tensors: `(batch, tokens, ...)`.
+        tensors: A list of `(batch, tokens, ...)`.
+        finite: The tokens that were `Finite` before, or None for all.
 
     Returns:
-        `(batch, tokens)`, boolean.
+        The tensors, and the `Finite` tokens.
     """
     found = [
-        ops.all(ops.isfinite(x), axis=tuple(range(2, len(x.shape))))
+        ops.all(_is_finite(x), axis=tuple(range(2, len(x.shape))))
         for x in tensors
     ]
-    finite = found[0]
+    if finite is not None:
+        found.append(finite.tokens)
+    tokens = found[0]
     for also in found[1:]:
-        finite = ops.logical_and(finite, also)
-    return finite
+        tokens = ops.logical_and(tokens, also)
+    missing = backend.known(ops.logical_not(ops.all(tokens)))
+    finite = Finite(tokens, missing)
+    return zero_tokens(tensors, finite), finite
+
+
+def _is_finite(x):
+    if may_overflow(keras.backend.standardize_dtype(x.dtype)):
+        return ops.isfinite(x)
+    return ops.abs(x) < LIMIT
+
+
+def zero_tokens(tensors, finite):
+    """The tensors, a list, with zeros in tokens that are not `Finite`."""
+    fill = lambda xs: [fill_tokens(x, finite.tokens) for x in xs]
+    return backend.when(finite.missing, fill, list(tensors))
+
+
+def blank_tokens(x, finite):
+    """`x` with NaN in tokens that are not `Finite`."""
+    blank = lambda x: fill_tokens(x, finite.tokens, float("nan"))
+    return backend.when(finite.missing, blank, x)
 
 
 def fill_tokens(x, keep, value=0.0):
@@ -43,37 +90,12 @@ def fill_tokens(x, keep, value=0.0):
     return ops.where(keep, x, value)
 
 
-def blank_tokens(x, finite):
-    """`x` with NaN in all tokens that are not finite."""
-    return fill_tokens(x, finite, float("nan"))
-
-
-def finite_or_zero(tensors, finite=None):
-    """Zeros in place of each token that is not finite in all of the tensors.
-
-    Args:
-        tensors: A list of `(batch, tokens, ...)`, or None.
-        finite: `(batch, tokens)`, boolean: tokens that were finite before, or
-            None for all.
-
-    Returns:
-        The tensors; and which tokens are finite, `(batch, tokens)`.
-    """
-    here = finite_tokens(*(x for x in tensors if x is not None))
-    if finite is not None:
-        here = ops.logical_and(here, finite)
-    filled = [None if x is None else fill_tokens(x, here) for x in tensors]
-    return filled, here
-
-
 def finite_first(tensors, finite, count):
     """Each row's finite tokens in front, as if the others were not there.
 
-    Nothing is moved where every token is finite.
-
     Args:
         tensors: A list of `(batch, tokens, ...)`, or None.
-        finite: `(batch, tokens)`, boolean.
+        finite: The `Finite` tokens.
         count: `(batch,)`, int32: each row's real tokens, which are in front,
             or None if all are.
 
@@ -82,7 +104,7 @@ def finite_first(tensors, finite, count):
         None if all are; and a function that brings a `(batch, tokens, ...)`
         back into the order that `tensors` had.
     """
-    missing = backend.known(ops.logical_not(ops.all(finite)))
+    finite, missing = finite
     if missing is False:
         return tensors, count, lambda x: x
     tokens = ops.shape(finite)[1]
