@@ -55,7 +55,6 @@ LAYERS = {
     ),
 }
 every_layer = pytest.mark.parametrize("name", LAYERS)
-every_bad = pytest.mark.parametrize("bad", [np.nan, np.inf])
 
 
 def made(make):
@@ -75,11 +74,10 @@ def padding():
     return mask
 
 
-def with_bad_tokens(x, bad, places=((0, 2), (0, 3), (1, 5))):
+def with_bad_tokens(x):
     """`x` with one number wrong in some tokens; and the other tokens."""
     x = x.copy()
-    for place in places:
-        x[(*place, 1)] = bad
+    x[0, 2, 1], x[0, 3, 1], x[1, 5, 1] = np.nan, np.inf, -np.inf
     return x, np.isfinite(x).all(axis=-1)
 
 
@@ -112,11 +110,10 @@ def outcome(layer, x, mask, counted, run_mode):
 
 
 @every_layer
-@every_bad
-def test_padding_may_hold_anything(name, bad, run_mode):
+def test_padding_may_hold_anything(name, run_mode):
     layer, x, mask = made(LAYERS[name]), inputs(), padding()
     results = []
-    for filling in (0.0, bad):
+    for filling in (0.0, [np.nan, 0.0, np.inf, -np.inf]):
         filled = np.where(mask[..., None], x, filling)
         y, state, found = outcome(layer, filled, mask, mask, run_mode)
         results.append([y[mask], state, found])
@@ -124,10 +121,10 @@ def test_padding_may_hold_anything(name, bad, run_mode):
 
 
 @every_layer
-@pytest.mark.parametrize("bad, masked", [(np.nan, False), (np.inf, True)])
-def test_a_bad_token_spoils_nothing_else(name, bad, masked, run_mode):
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_bad_token_spoils_nothing_else(name, masked, run_mode):
     layer, mask = made(LAYERS[name]), padding() if masked else None
-    x, good = with_bad_tokens(inputs(), bad)
+    x, good = with_bad_tokens(inputs())
     real = np.ones_like(good) if mask is None else mask
     y, state, found = outcome(layer, x, mask, good & real, run_mode)
     assert np.isnan(y[~good & real]).all()
@@ -150,7 +147,7 @@ def test_a_bad_token_spoils_nothing_else(name, bad, masked, run_mode):
 def test_a_memory_takes_it_for_padding(make, update, run_mode):
     """Chunks' borders too are where they would be without it."""
     layer = made(lambda: make(kernel_size=1))
-    x, good = with_bad_tokens(inputs(), np.nan)
+    x, good = with_bad_tokens(inputs())
     start = layer(inputs()[:, :3], return_state=True)[1]
 
     def run(x, mask):
@@ -176,7 +173,7 @@ def test_pieces_equal_the_whole(name, masked):
     layer, mask = made(LAYERS[name]), np.ones((ROWS, TOKENS), bool)
     if masked:
         mask = padding()
-    x, good = with_bad_tokens(inputs(), np.nan)
+    x, good = with_bad_tokens(inputs())
     call = traced(
         lambda x, state, mask: layer(
             x, initial_state=state, mask=mask, return_state=True
@@ -215,7 +212,8 @@ def test_a_number_may_become_infinite_on_the_way(name):
         ),
     }
     layer = made(layers[name])
-    x, _ = with_bad_tokens(inputs(), 6e4)
+    x = inputs()
+    x[0, 2, 1] = 6e4
     for weight in layer.trainable_variables:
         if weight.path.endswith("kernel"):
             weight.assign(10.0 * weight)
