@@ -4,19 +4,23 @@
 backward pass and recomputes the rest. `vjp`: a vector-Jacobian product that
 may stand inside such a loop and be differentiated again. `where_any`: some
 rows from here, the others from there, skipped where it can be when there are
-none. `either`: the result of one of two functions. `eager`: a scope whose
-operations are carried out at once, also while something around it is traced.
-`with_rows`: a batch of a size that is checked. `repeat`: a loop for inference.
-`KERAS_BACKEND` picks the file; nothing outside this folder names a framework.
+none. `either`: the result of one of two functions. `known`: a tensor's truth,
+where it can be had now. `when`: work that is skipped where it is not needed.
+`eager`: a scope whose operations are carried out at once, also while something
+around it is traced. `with_rows`: a batch of a size that is checked. `repeat`: a
+loop for inference. `KERAS_BACKEND` picks the file; nothing outside this folder
+names a framework.
 """
 
 import keras
 
+from keras_titans.backend.branch import when
 from keras_titans.backend.loop import repeat
 
 if keras.backend.backend() == "jax":
     from keras_titans.backend.jax_engine import eager
     from keras_titans.backend.jax_engine import either
+    from keras_titans.backend.jax_engine import known
     from keras_titans.backend.jax_engine import scan
     from keras_titans.backend.jax_engine import vjp
     from keras_titans.backend.jax_engine import where_any
@@ -26,6 +30,7 @@ elif keras.backend.backend() == "tensorflow":
 
     from keras_titans.backend.rows import where_rows as where_any
     from keras_titans.backend.tensorflow_engine import eager
+    from keras_titans.backend.tensorflow_engine import known
     from keras_titans.backend.tensorflow_engine import scan
     from keras_titans.backend.tensorflow_engine import vjp
     from keras_titans.backend.tensorflow_engine import with_rows
@@ -35,6 +40,7 @@ elif keras.backend.backend() == "torch":
     from keras_titans.backend.rows import where_rows as where_any
     from keras_titans.backend.rows import with_rows
     from keras_titans.backend.torch_engine import eager
+    from keras_titans.backend.torch_engine import known
     from keras_titans.backend.torch_engine import scan
     from keras_titans.backend.torch_engine import vjp
 else:
@@ -51,9 +57,11 @@ __all__ = [
     "SUPPORTS_JIT",
     "eager",
     "either",
+    "known",
     "repeat",
     "scan",
     "vjp",
+    "when",
     "where_any",
     "with_rows",
 ]

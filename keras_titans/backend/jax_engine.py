@@ -118,3 +118,8 @@ def either(predicate, true_fn, false_fn):
     if is_traced(predicate):
         return jax.lax.cond(predicate, true_fn, false_fn)
     return true_fn() if predicate else false_fn()
+
+
+def known(flag):
+    """A boolean tensor's truth; in a compiled function the tensor itself."""
+    return flag if is_traced(flag) else bool(flag)

@@ -201,3 +201,8 @@ def vjp(fn, *primals):
         )
 
     return value, pullback
+
+
+def known(flag):
+    """A boolean tensor's truth; in a graph the tensor itself."""
+    return bool(flag) if tf.executing_eagerly() else flag

@@ -79,3 +79,12 @@ def vjp(fn, *primals):
         )
 
     return value, pullback
+
+
+def known(flag):
+    """A boolean tensor's truth; True where the program must not depend on it.
+
+    What is compiled or exported has no branches, and does all the work.
+    """
+    fixed = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    return True if fixed or flag.is_meta else bool(flag)

@@ -39,6 +39,11 @@ class MemoryMonitor(keras.callbacks.Callback):
     - `memory_drift`: how far from its learned start it then is, in norms of
       that start (where the start is zero, as it is).
 
+    Tokens that are not finite are in none of these means. A number tells how
+    many there are:
+
+    - `not_finite`: the sample's real tokens at which the surprise is NaN.
+
     They go into the logs, and so to the progress bar, `History`, and those of
     Keras' callbacks that stand behind this one in `fit`'s list, `CSVLogger`
     say. With a `log_dir` they go to TensorBoard too, as curves and, those of

@@ -22,7 +22,9 @@ SHOWN = 512  # tokens of the first row whose recall is looked at
 class Observation(NamedTuple):
     """What one memory did, as NumPy arrays."""
 
+    # Of the real tokens, those that are not finite are only counted.
     tokens: dict[str, np.ndarray]  # "surprise" and gates: (real tokens, heads)
+    not_finite: int
     norm: float  # of the memory after the last token, mean over rows
     drift: float  # its distance from its start, in norms of the start
     shown: np.ndarray  # places of the first row's real tokens: (shown,)
@@ -32,7 +34,11 @@ class Observation(NamedTuple):
     def scalars(self):
         """Name -> number."""
         means = {name: float(x.mean()) for name, x in self.tokens.items()}
-        return means | {"memory_norm": self.norm, "memory_drift": self.drift}
+        return means | {
+            "memory_norm": self.norm,
+            "memory_drift": self.drift,
+            "not_finite": float(self.not_finite),
+        }
 
 
 class MemoryProbe(keras.Model):
@@ -112,12 +118,16 @@ def observation(summary):
     mask = summary.get("mask")
     if mask is None:
         mask = np.ones(surprise.shape[:2], "bool")
+    finite = np.isfinite(surprise).all(axis=-1)
+    missing = np.sum(mask & ~finite)
+    mask = mask & finite
     shown = np.flatnonzero(mask[0, :SHOWN])
     recall = summary.get("recall")
     if recall is not None:
         recall = recall[0][np.ix_(shown, shown)]
     return Observation(
         {name: values[mask] for name, values in tokens.items()},
+        int(missing),
         float(summary["norm"].mean()),
         float(summary["drift"].mean()),
         shown,

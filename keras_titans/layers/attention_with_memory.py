@@ -8,6 +8,7 @@ from keras import ops
 from keras_titans.layers.attention_and_memory import check_memory
 from keras_titans.layers.carried_states import carried_for
 from keras_titans.layers.quantized_parts import LayerOfParts
+from keras_titans.ops.finite import finite_or_zero
 from keras_titans.validation import check_instance
 
 # What KerasHub's attentions call their first argument.
@@ -164,6 +165,8 @@ class AttentionWithMemory(LayerOfParts):
                 training=training,
                 return_state=False,
             )
+        # The gate's gradient is a product with all that was recalled.
+        (recalled,), _ = finite_or_zero([recalled])
         gate = ops.cast(self.gate, recalled.dtype)
         mixed = mixed + ops.cast(gate * recalled, mixed.dtype)
         return mixed if alone else (mixed, *others)

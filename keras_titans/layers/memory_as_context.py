@@ -10,6 +10,8 @@ from keras_titans.layers.gated_attention_and_memory import (
 from keras_titans.layers.layer_scan import layer_scan
 from keras_titans.layers.stateful_layer import zeros_like_spec
 from keras_titans.ops.alignment import is_one_token
+from keras_titans.ops.finite import blank_tokens
+from keras_titans.ops.finite import finite_or_zero
 from keras_titans.ops.segments import Segments
 from keras_titans.validation import check_bool
 from keras_titans.validation import check_positive_integer
@@ -41,6 +43,10 @@ class MemoryAsContext(GatedAttentionAndMemory):
 
     A segment whose length is a multiple of the memory's `chunk_size` is
     fastest.
+
+    A token that holds NaN or infinity is NaN in the outputs and in the
+    surprises. The memory does not read it, the attention sees zeros in its
+    place, so that other tokens and the state stay finite.
 
     Args:
         num_heads: Heads of the attention, and of the memory by default.
@@ -185,14 +191,20 @@ class MemoryAsContext(GatedAttentionAndMemory):
             if count is not None:
                 begins = ops.logical_and(begins, count > 0)
             start = backend.where_any(begins, start, state["start"])
+            if self.memory.begins_anew_every(self.segment_length):
+                # It has counted fewer tokens if some were not finite.
+                memory = self.memory.begin_chunk(memory, begins)
         h, query = self.memory.retrieve(x, start, state["query"], count)
         y, _, attention = self.attention.mix(
             x, attention, count, prefix=self.prefix, memory_tokens=h
         )
+        (x, y), finite = finite_or_zero([x, y])
         y = self.attention_norm(y)
         z = x + ops.cast(self.share, y.dtype) * y if self.residual else y
+        z = blank_tokens(z, finite)
         m, surprise, memory = self.memory.mix(z, memory, count, **options)
-        y = self.gated(y, m)
+        (m,), finite = finite_or_zero([m], finite)
+        y = blank_tokens(self.gated(y, m), finite)
         after = {"memory": memory, "query": query}
         if attention is not None:
             after |= {"attention": attention, "start": start}

@@ -5,6 +5,8 @@ import keras
 from keras_titans.layers.gated_attention_and_memory import (
     GatedAttentionAndMemory,
 )
+from keras_titans.ops.finite import blank_tokens
+from keras_titans.ops.finite import finite_or_zero
 
 
 @keras.saving.register_keras_serializable("keras_titans")
@@ -20,6 +22,10 @@ class MemoryAsGate(GatedAttentionAndMemory):
 
     (equations 26 to 28; both norms have learned scales). The attention sees
     the learned tokens from everywhere, the memory reads them first.
+
+    A token that holds NaN or infinity is NaN in the outputs and in the
+    surprises. The memory does not read it, the attention sees zeros in its
+    place, so that other tokens and the state stay finite.
 
     Args:
         num_heads: Heads of the attention, and of the memory by default.
@@ -80,7 +86,8 @@ class MemoryAsGate(GatedAttentionAndMemory):
         m, surprise, memory = self.remember(
             x, state.get("memory"), count, training, update, return_surprise
         )
-        y = self.gated(self.attention_norm(y), m)
+        (y, m), finite = finite_or_zero([y, m])
+        y = blank_tokens(self.gated(self.attention_norm(y), m), finite)
         if not state:
             return y, surprise, None
         return y, surprise, {"attention": attention, "memory": memory}

@@ -4,6 +4,8 @@ import keras
 from keras import ops
 
 from keras_titans.layers.attention_and_memory import AttentionAndMemory
+from keras_titans.ops.finite import blank_tokens
+from keras_titans.ops.finite import finite_or_zero
 from keras_titans.validation import check_bool
 
 
@@ -22,6 +24,10 @@ class MemoryAsLayer(AttentionAndMemory):
     left out in the equations as the others are: there `o = attention_w(m)`,
     and what the memory retrieved reaches the output only if the attention has
     learned to look at the token itself.
+
+    A token that holds NaN or infinity is NaN in the outputs and in the
+    surprises. The memory does not read it, the attention sees zeros in its
+    place, so that other tokens and the state stay finite.
 
     Args:
         num_heads: Heads of the attention, and of the memory by default.
@@ -98,7 +104,8 @@ class MemoryAsLayer(AttentionAndMemory):
             prefix, _ = self.read_prefix()
         z = m
         if self.residual:
-            z = self.attention_norm(x + m)
+            (x, m), finite = finite_or_zero([x, m])
+            z = blank_tokens(self.attention_norm(x + m), finite)
             if prefix is not None:
                 prefix = self.attention_norm(self.prefix + prefix)
         y, _, attention = self.attention.mix(

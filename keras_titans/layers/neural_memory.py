@@ -17,6 +17,7 @@ from keras_titans.memory.mlp_memory import MLPMemory
 from keras_titans.memory.objective import SquaredError
 from keras_titans.memory.objective import check_objective
 from keras_titans.memory.update_rule import UpdateRule
+from keras_titans.ops.finite import finite_first
 from keras_titans.ops.recipe import Recipe
 from keras_titans.ops.sequence import Tokens
 from keras_titans.validation import check_choice
@@ -53,6 +54,10 @@ class NeuralMemory(ProjectedMemory):
     Each call starts from the learned initial memory, unless a state is
     passed or the layer is stateful. A state that is returned may be
     continued at any token: pieces of any length equal the whole.
+
+    A token that holds NaN or infinity is NaN in the outputs and in the
+    surprises. The memory takes it for a masked token, and the convolutions
+    for zeros, so that other tokens and the state stay finite.
 
     Args:
         num_heads: Number of memories, each with its own share of the width.
@@ -192,15 +197,21 @@ class NeuralMemory(ProjectedMemory):
         super().build(input_shape)
         self.gates.build(input_shape)
 
-    def remember(self, x, projected, state, count, return_surprise, remat):
+    def remember(
+        self, x, projected, state, count, finite, return_surprise, remat
+    ):
         gates = self.gates(x)
+        tokens, count, back = finite_first([*projected, *gates], finite, count)
         read, surprise, after = self.core(
-            Tokens(*projected, *gates),
+            Tokens(*tokens),
             state,
             count,
             return_surprise=bool(return_surprise),
             remat=remat,
         )
+        read = back(read)
+        if surprise is not None:
+            surprise = back(surprise)
         if return_surprise in (WITH_GATES, WITH_READING):
             surprise = ops.concatenate([surprise, *_plain(*gates)], axis=-1)
         return read, surprise, after
@@ -251,6 +262,9 @@ class NeuralMemory(ProjectedMemory):
             for name, entry in state.items()
             if name not in ("anchor", "phase")
         }
+
+    def begin_chunk(self, state, rows):
+        return {**state, "phase": ops.where(rows, 0, state["phase"])}
 
     def get_config(self):
         config = super().get_config()

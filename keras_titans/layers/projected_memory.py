@@ -11,6 +11,9 @@ from keras_titans.layers.stateful_layer import StatefulLayer
 from keras_titans.layers.stateful_layer import zeros_like_spec
 from keras_titans.layers.watching import WITH_GATES
 from keras_titans.layers.watching import WITH_READING
+from keras_titans.ops.finite import blank_tokens
+from keras_titans.ops.finite import finite_or_zero
+from keras_titans.ops.finite import may_overflow
 from keras_titans.ops.unit import unit
 from keras_titans.validation import check_bool
 from keras_titans.validation import check_constraint
@@ -163,7 +166,9 @@ class ProjectedMemory(StatefulLayer):
         )
 
     def mix(self, x, state, count, training, update, return_surprise):
-        query, key, value, tails = self._project(x, state, count)
+        (x,), finite = finite_or_zero([x])
+        projected, tails, finite = self._project(x, state, count, finite)
+        query, _, value = projected
         if not update and not return_surprise:
             held = state or self.core.get_initial_state(ops.shape(x)[0])
             read = self.core.read(query, held["memory"])
@@ -173,9 +178,10 @@ class ProjectedMemory(StatefulLayer):
                 count = ops.zeros(ops.shape(x)[:1], "int32")
             read, surprise, after = self.remember(
                 x,
-                (query, key, value),
+                projected,
                 state,
                 count,
+                finite,
                 return_surprise,
                 self.remat and bool(training),
             )
@@ -185,9 +191,13 @@ class ProjectedMemory(StatefulLayer):
                 )
         if state is not None:
             after = _with_convolution(after, tails)
-        return self._put_out(x, read), surprise, after
+        if surprise is not None:
+            surprise = blank_tokens(surprise, finite)
+        return blank_tokens(self._put_out(x, read), finite), surprise, after
 
-    def remember(self, x, projected, state, count, return_surprise, remat):
+    def remember(
+        self, x, projected, state, count, finite, return_surprise, remat
+    ):
         """Write each token and read at each token.
 
         Args:
@@ -197,6 +207,7 @@ class ProjectedMemory(StatefulLayer):
             state: The state to start from, or None.
             count: `(batch,)`, int32: each row's tokens to write, or None for
                 all.
+            finite: The `Finite` tokens. No others are written.
             return_surprise: Whether the surprises are asked for.
             remat: Whether to recompute in the backward pass.
 
@@ -221,24 +232,40 @@ class ProjectedMemory(StatefulLayer):
         Returns:
             `(batch, tokens, width)`; and the next call's `tail`.
         """
-        query = self.query(x)
+        (x,), finite = finite_or_zero([x])
+        (query,), finite = self._projected(x, [self.query], finite)
         if self.convolutions:
             query, after = self.convolutions[0](query, *tail, count)
             tail = [ops.cast(after, self.state_dtype)]
+            if may_overflow(self.compute_dtype):
+                (query,), finite = finite_or_zero([query], finite)
         read = self.core.read(unit(self._heads(query)), memory)
-        return self._put_out(x, read), tail
+        return blank_tokens(self._put_out(x, read), finite), tail
 
-    def _project(self, x, state, count):
-        """Queries, keys, values `(B, N, H, d)`, the convolutions' tails."""
-        mixed = [self.query(x), self.key(x), self.value(x)]
+    def _project(self, x, state, count, finite):
+        """Queries, keys, values `(B, N, H, d)`, the convolutions' tails.
+
+        And which tokens are finite, of those that were.
+        """
+        layers = [self.query, self.key, self.value]
+        mixed, finite = self._projected(x, layers, finite)
         tails = []
         for i, convolution in enumerate(self.convolutions):
             earlier = None if state is None else state["convolution"][i]
             mixed[i], tail = convolution(mixed[i], earlier, count)
             if state is not None:
                 tails.append(ops.cast(tail, self.state_dtype))
+        if self.convolutions and may_overflow(self.compute_dtype):
+            mixed, finite = finite_or_zero(mixed, finite)
         query, key, value = (self._heads(x) for x in mixed)
-        return unit(query), unit(key), value, tails
+        return (unit(query), unit(key), value), tails, finite
+
+    def _projected(self, x, layers, finite):
+        """By each of the layers; and which tokens are finite still."""
+        mixed = [layer(x) for layer in layers]
+        if self.use_bias or may_overflow(self.compute_dtype):
+            return finite_or_zero(mixed, finite)
+        return mixed, finite
 
     def _heads(self, x):
         """`(B, N, H d)`, activated, to `(B, N, H, d)`."""
@@ -336,6 +363,10 @@ class ProjectedMemory(StatefulLayer):
 
     def between_chunks(self, state):
         """The state, for calls that begin and end with a chunk."""
+        return state
+
+    def begin_chunk(self, state, rows):
+        """The state, with a new chunk begun in some rows, `(batch,)`."""
         return state
 
     def get_config(self):

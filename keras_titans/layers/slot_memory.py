@@ -10,6 +10,7 @@ from keras_titans.layers.projected_memory import ProjectedMemory
 from keras_titans.layers.slot_bank import SlotBank
 from keras_titans.layers.watching import WITH_GATES
 from keras_titans.layers.watching import WITH_READING
+from keras_titans.ops.finite import zero_tokens
 from keras_titans.ops.slots import MAX_RATE
 from keras_titans.validation import check_between
 from keras_titans.validation import check_bool
@@ -34,6 +35,10 @@ class SlotMemory(ProjectedMemory):
 
     Queries and keys have unit norm; how sharply they attend is learned, one
     factor for each head.
+
+    A token that holds NaN or infinity is NaN in the outputs and in the
+    surprises. It is not written, so that other tokens and the state stay
+    finite.
 
     Args:
         num_heads: Number of banks, each with its own share of the width.
@@ -124,12 +129,15 @@ class SlotMemory(ProjectedMemory):
             )
             self.rate.build(input_shape)
 
-    def remember(self, x, projected, state, count, return_surprise, remat):
+    def remember(
+        self, x, projected, state, count, finite, return_surprise, remat
+    ):
         if self.learn_write_rate:
             rate = MAX_RATE * ops.sigmoid(self.rate(x))
         else:
             shape = (*ops.shape(x)[:2], self.num_heads)
             rate = ops.full(shape, self.write_rate, self.state_dtype)
+        (rate,) = zero_tokens([rate], finite)
         read, surprise, after = self.core(
             *projected,
             rate,

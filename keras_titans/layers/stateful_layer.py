@@ -20,6 +20,7 @@ from keras_titans.layers.watching import current_watch
 from keras_titans.layers.write_cost import paying
 from keras_titans.layers.write_cost import pays
 from keras_titans.ops import alignment
+from keras_titans.ops.finite import fill_tokens
 from keras_titans.validation import check_bool
 from keras_titans.validation import check_mask
 from keras_titans.validation import same_shape
@@ -65,7 +66,8 @@ class StatefulLayer(LayerOfParts):
         """The layer's work on tokens without padding: `mix(x, state, count)`.
 
         Args:
-            x: `(batch, tokens, width)`, each row's real tokens first.
+            x: `(batch, tokens, width)`, each row's real tokens first. Some
+                may not be finite: see `keras_titans.ops.finite`.
             state: The state to start from, or None for a fresh one that
                 nobody asks for afterwards.
             count: `(batch,)`, int32: each row's real tokens, or None if all
@@ -74,7 +76,8 @@ class StatefulLayer(LayerOfParts):
 
         Returns:
             The outputs, as `x`; the surprises `(batch, tokens, heads)`, or
-            None; the state, or None where none was passed.
+            None; both NaN at tokens that are not finite, and only there; the
+            state, or None where none was passed.
         """
         raise NotImplementedError
 
@@ -123,8 +126,10 @@ class StatefulLayer(LayerOfParts):
         slot, count = None, None
         if mask is not None:
             order, slot, count = alignment.real_tokens_first(mask)
+            # Padding may be NaN, and a product of NaN with zero is NaN.
             x, aligned = tree.map_structure(
-                lambda x: alignment.take_tokens(x, order), (x, aligned or {})
+                lambda x: alignment.take_tokens(fill_tokens(x, mask), order),
+                (x, aligned or {}),
             )
         outputs, surprise, state = self.mix(
             x, state, count, **options, **(aligned or {})

@@ -17,11 +17,15 @@ from keras_titans.layers.stateful_layer import mask_of
 from keras_titans.layers.watching import current_watch
 from keras_titans.layers.windowed_attention import WindowedAttention
 from keras_titans.layers.write_cost import pays
+from keras_titans.ops.finite import blank_tokens
+from keras_titans.ops.finite import fill_tokens
+from keras_titans.ops.finite import finite_or_zero
 from keras_titans.validation import check_activation
 from keras_titans.validation import check_bool
 from keras_titans.validation import check_choice
 from keras_titans.validation import check_initializer
 from keras_titans.validation import check_instance
+from keras_titans.validation import check_mask
 from keras_titans.validation import check_positive_integer
 from keras_titans.validation import check_threshold
 
@@ -44,6 +48,9 @@ class TitansBlock(LayerOfParts):
 
     with `mlp(x) = (f(x W_1) * x W_2) W_3` (SwiGLU). It stands wherever a
     block around `keras.layers.MultiHeadAttention` stood.
+
+    A token that holds NaN or infinity is NaN in the outputs, and changes no
+    other token.
 
     Args:
         mixer: A `MemoryAsContext`, `MemoryAsGate`, `MemoryAsLayer`,
@@ -187,6 +194,10 @@ class TitansBlock(LayerOfParts):
     ):
         mask = mask_of(inputs, mask)
         inputs = ops.cast(inputs, self.compute_dtype)
+        if mask is not None:
+            check_mask(mask, inputs.shape[:2], self.name)
+            # Padding may be NaN, and a product of NaN with zero is NaN.
+            inputs = fill_tokens(inputs, mask)
         options = {
             "initial_state": initial_state,
             "training": training,
@@ -194,7 +205,7 @@ class TitansBlock(LayerOfParts):
             **self._options(update, return_surprise),
         }
         mix = lambda x, mask=None: self.mixer(
-            self.mixer_norm(x), mask=mask, **options
+            self._normalized(x), mask=mask, **options
         )
         feed = lambda x: self._feed(self.mlp_norm(x))
         if self.remat and training and self._is_apart(options):
@@ -204,9 +215,15 @@ class TitansBlock(LayerOfParts):
             )
         results = mix(inputs) if mask is None else mix(inputs, mask)
         mixed, *others = results if isinstance(results, tuple) else (results,)
+        (inputs, mixed), finite = finite_or_zero([inputs, mixed])
         x = inputs + self.drop(mixed, training=training)
         x = x + self.drop(feed(x), training=training)
+        x = blank_tokens(x, finite)
         return (x, *others) if others else x
+
+    def _normalized(self, x):
+        (x,), finite = finite_or_zero([x])
+        return blank_tokens(self.mixer_norm(x), finite)
 
     def _feed(self, x):
         return self.mlp_down(self.activation(self.mlp_gate(x)) * self.mlp_up(x))

@@ -12,6 +12,9 @@ from keras_titans.ops.alignment import last_tokens
 from keras_titans.ops.attention import Pairs
 from keras_titans.ops.attention import windowed_attention
 from keras_titans.ops.attention_step import attention_step
+from keras_titans.ops.finite import blank_tokens
+from keras_titans.ops.finite import finite_or_zero
+from keras_titans.ops.finite import may_overflow
 from keras_titans.validation import check_bool
 from keras_titans.validation import check_initializer
 from keras_titans.validation import check_key_value_heads
@@ -37,6 +40,9 @@ class WindowedAttention(StatefulLayer):
     Positions are rotary, on half of each head's channels, and count from the
     window's edge: an attention that has read millions of tokens turns by the
     same angles as one that has read ten. The prefix carries no position.
+
+    A token that holds NaN or infinity is NaN in the outputs. Others see a key
+    and a value of zeros in its place, and stay finite.
 
     Args:
         num_heads: Heads of the queries.
@@ -170,8 +176,13 @@ class WindowedAttention(StatefulLayer):
 
     def mix(self, x, state, count, prefix=None, memory_tokens=None):
         sources = [x] if memory_tokens is None else [memory_tokens, x]
-        query = _split(self.query(x), self.num_heads)
+        sources, finite = finite_or_zero(sources)
+        query = _split(self.query(sources[-1]), self.num_heads)
         pairs = self._pairs(sources)
+        if self.use_bias or may_overflow(self.compute_dtype):
+            # Later tokens see zeros where a token is not finite.
+            (query, *pairs), finite = finite_or_zero([query, *pairs], finite)
+            pairs = Pairs(*pairs)
         if prefix is not None:
             prefix = ops.cast(prefix, x.dtype)
             each = prefix if len(prefix.shape) == 3 else prefix[None]
@@ -193,7 +204,7 @@ class WindowedAttention(StatefulLayer):
             go_on = self._step if is_one_token(length) else self._piece
             y, after = go_on(query, pairs, reach, state, count, prefix)
         y = ops.reshape(y, (rows, length, self.num_heads * self._head_dim))
-        return self.output_projection(y), None, after
+        return blank_tokens(self.output_projection(y), finite), None, after
 
     def _step(self, query, pairs, reach, state, count, prefix):
         """One token: it is put into the cache, then the cache is seen."""

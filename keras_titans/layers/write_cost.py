@@ -32,12 +32,17 @@ def paying(layer, x, mask, state, aligned, options):
 
 
 def mean_over_tokens(values, mask):
-    """The mean of `(batch, length, heads)` over real tokens and heads."""
+    """The mean of `(batch, length, heads)` over tokens and heads.
+
+    Over real tokens, that is, and of these over the finite ones.
+    """
     values = ops.mean(values, axis=-1)
-    if mask is None:
-        return ops.mean(values)
-    mask = ops.cast(mask, values.dtype)
-    return ops.divide_no_nan(ops.sum(values * mask), ops.sum(mask))
+    keep = ops.isfinite(values)
+    if mask is not None:
+        keep = ops.logical_and(keep, mask)
+    values = ops.where(keep, values, 0.0)
+    count = ops.sum(ops.cast(keep, values.dtype))
+    return ops.divide_no_nan(ops.sum(values), count)
 
 
 def _with_gates(asked):

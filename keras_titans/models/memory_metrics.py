@@ -14,7 +14,8 @@ class MemoryMetrics:
 
     The metrics are named after the layer: `"block_surprise"`,
     `"block_learning_rate"`, `"block_momentum"`, `"block_forgetting"` and
-    `"block_memory_norm"`. Padding does not count.
+    `"block_memory_norm"`. Padding does not count. Tokens that are not finite
+    are not in the means; `"block_not_finite"` is how many there were.
 
     Args:
         stream: A `ModelStream` that asks for surprises with the gates, or
@@ -22,7 +23,7 @@ class MemoryMetrics:
     """
 
     def __init__(self, stream):
-        self._means, self._norms = {}, {}
+        self._means, self._norms, self._missing = {}, {}, {}
         layers = stream.layers if stream else {}
         for name, layer in layers.items():
             memory = memory_of(layer)
@@ -33,27 +34,33 @@ class MemoryMetrics:
                 for what in ("surprise", *memory.gate_names)
             ]
             self._norms[name] = keras.metrics.Mean(name=f"{name}_memory_norm")
+            self._missing[name] = keras.metrics.Sum(name=f"{name}_not_finite")
 
     @property
     def metrics(self):
         return [
             metric
             for name, means in self._means.items()
-            for metric in (*means, self._norms[name])
+            for metric in (*means, self._norms[name], self._missing[name])
         ]
 
     def watch(self, results):
         """Take in one segment's `StreamResults`."""
         for name, means in self._means.items():
             values = results.surprises[name]
-            mask = results.masks.get(name)
+            finite = ops.all(ops.isfinite(values), axis=-1)
+            real = results.masks.get(name)
+            if real is None:
+                real = ops.ones_like(finite)
+            real = ops.cast(real, "bool")
+            weight = ops.cast(ops.logical_and(finite, real), values.dtype)
+            values = ops.where(finite[..., None], values, 0.0)
+            missing = ops.logical_and(ops.logical_not(finite), real)
+            self._missing[name].update_state(ops.cast(missing, "float32"))
             for metric, value in zip(
                 means, ops.split(values, len(means), axis=-1), strict=True
             ):
-                metric.update_state(
-                    ops.mean(value, axis=-1),
-                    None if mask is None else ops.cast(mask, value.dtype),
-                )
+                metric.update_state(ops.mean(value, axis=-1), weight)
 
     def finish(self, states):
         """Take in the states after a sequence's last token."""

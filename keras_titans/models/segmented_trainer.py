@@ -46,7 +46,8 @@ class SegmentedTrainer(SteppedModel):
             there is a step after each group, with the mean loss over the
             group.
         monitor: Whether the logs tell of each memory: its mean surprise, its
-            mean gates, and its norm after the last token.
+            mean gates, its norm after the last token, and how many tokens
+            were not finite, which are not in the means.
         **kwargs: `name` and so on, for `keras.Model`.
 
     Call arguments:

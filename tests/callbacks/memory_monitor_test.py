@@ -21,7 +21,7 @@ from keras_titans.models import SegmentedTrainer
 
 VOCABULARY, WIDTH, LENGTH = 20, 8, 12
 GATES = ("learning_rate", "momentum", "forgetting")
-WHAT = ("surprise", *GATES, "memory_norm", "memory_drift")
+WHAT = ("surprise", *GATES, "memory_norm", "memory_drift", "not_finite")
 # JAX without compiling, and PyTorch with it, take minutes for a loop.
 JIT = {"jax": [True], "tensorflow": [True, False], "torch": [False]}[
     keras.backend.backend()
@@ -33,6 +33,7 @@ MEAN_LOGS = {
     "memory_forgetting",
     "memory_norm",
     "memory_drift",
+    "memory_not_finite",
 }
 
 
@@ -125,6 +126,7 @@ def alone(layer, x, mask=None):
         )
         for state in (state, layer.get_initial_state(x.shape[0]))
     )
+    found["not_finite"] = 0
     norm = lambda x: np.sqrt(np.sum(np.square(x), axis=1))
     found["memory_norm"] = norm(after).mean()
     found["memory_drift"] = (norm(after - start) / norm(start)).mean()
@@ -143,6 +145,22 @@ def check_against_the_layer(model, sample, mask=None):
 
 def test_tells_what_the_layer_returns(model):
     check_against_the_layer(model, text(2))
+
+
+def test_tokens_that_are_not_finite_are_only_counted():
+    model = functional(memory(name="one"))
+    vectors = np.array(model.layers[1].get_weights()[0])
+    vectors[3] = np.nan
+    model.layers[1].set_weights([vectors])
+    sample = np.arange(1, 9)[None]
+    monitor = MemoryMonitor(sample, logs="layers")
+    monitor.set_model(model)
+    monitor.on_train_begin()
+    wanted = alone(model.get_layer("one"), model.layers[1](sample), sample != 3)
+    wanted["not_finite"] = 1
+    for name in WHAT:
+        have = monitor._latest[f"one_{name}"]
+        assert have == pytest.approx(wanted[name], rel=1e-4), name
 
 
 @pytest.mark.slow_on("tensorflow")

@@ -161,3 +161,14 @@ def first_loss(trained):
 def test_bad_costs_are_named(options):
     with pytest.raises(ValueError, match="write_cost"):
         UpdateRule(**options)
+
+
+def test_tokens_that_are_not_finite_cost_nothing():
+    layer = NeuralMemory(HEADS, chunk_size=4, update_rule=rule())
+    layer.build(X.shape)
+    randomized(layer)
+    x, real = X.copy(), np.ones((ROWS, TOKENS), "bool")
+    x[0, 2, 1], real[0, 2] = np.nan, False
+    layer(x, training=True)
+    paid = COST * opening(layer, np.nan_to_num(x))[real].mean()
+    np.testing.assert_allclose(one_loss(layer), paid, rtol=1e-4)

@@ -378,6 +378,19 @@ def test_the_monitor_tells_of_memories(tmp_path):
 
 
 @compiles
+def test_the_monitor_only_counts_tokens_that_are_not_finite():
+    model = make(mask_zero=True)
+    vectors = np.array(model.layers[1].get_weights()[0])
+    vectors[3] = np.nan
+    model.layers[1].set_weights([vectors])
+    trainer = compiled(SegmentedTrainer(model, 5, monitor=True), eager=False)
+    logs = trainer.evaluate(X, Y, verbose=0, return_dict=True)
+    assert logs["block_not_finite"] == np.sum(X == 3) > 0
+    assert np.isfinite(logs["block_surprise"])
+    assert 0.0 < logs["block_learning_rate"] < 0.5
+
+
+@compiles
 def test_file_round_trip(tmp_path):
     trainer = compiled(SegmentedTrainer(make(), 5, 2, monitor=True), "adam")
     step(trainer)

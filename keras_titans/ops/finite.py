@@ -1,0 +1,133 @@
+"""Tokens that are not finite: those that hold a NaN or an infinity.
+
+Between the parts of a layer such a token is NaN. Each part puts zeros in its
+place before it computes, because a product of NaN with zero is NaN, forward
+and backward. What it computed at that token becomes NaN again at the end.
+"""
+
+from typing import Any, NamedTuple
+
+import keras
+from keras import ops
+
+from keras_titans import backend
+from keras_titans.ops import alignment
+
+# Larger numbers count as infinite, because products of them would be.
+LIMIT = 1e30
+
+
+class Finite(NamedTuple):
+    """Which tokens are finite.
+
+    Attributes:
+        tokens: `(batch, tokens)`, boolean.
+        missing: Whether any token is not: a tensor, or a bool where it is
+            known. Nothing is computed for such tokens where there are none.
+    """
+
+    tokens: Any
+    missing: Any
+
+
+def may_overflow(dtype):
+    """Whether finite tokens may become infinite in a dense map."""
+    return dtype == "float16"
+
+
+def finite_or_zero(tensors, finite=None):
+    """Zeros in place of each token that is not finite in all of the tensors.
+
+    Args:
+        tensors: A list of `(batch, tokens, ...)`.
+        finite: The tokens that were `Finite` before, or None for all.
+
+    Returns:
+        The tensors, and the `Finite` tokens.
+    """
+    found = [
+        ops.all(_is_finite(x), axis=tuple(range(2, len(x.shape))))
+        for x in tensors
+    ]
+    if finite is not None:
+        found.append(finite.tokens)
+    tokens = found[0]
+    for also in found[1:]:
+        tokens = ops.logical_and(tokens, also)
+    missing = backend.known(ops.logical_not(ops.all(tokens)))
+    finite = Finite(tokens, missing)
+    return zero_tokens(tensors, finite), finite
+
+
+def _is_finite(x):
+    if may_overflow(keras.backend.standardize_dtype(x.dtype)):
+        return ops.isfinite(x)
+    return ops.abs(x) < LIMIT
+
+
+def zero_tokens(tensors, finite):
+    """The tensors, a list, with zeros in tokens that are not `Finite`."""
+    fill = lambda xs: [fill_tokens(x, finite.tokens) for x in xs]
+    return backend.when(finite.missing, fill, list(tensors))
+
+
+def blank_tokens(x, finite):
+    """`x` with NaN in tokens that are not `Finite`."""
+    blank = lambda x: fill_tokens(x, finite.tokens, float("nan"))
+    return backend.when(finite.missing, blank, x)
+
+
+def fill_tokens(x, keep, value=0.0):
+    """`x` with a number in all tokens that are not kept.
+
+    Args:
+        x: `(batch, tokens, ...)`.
+        keep: `(batch, tokens)`, boolean.
+        value: The number.
+    """
+    for _ in x.shape[2:]:
+        keep = keep[..., None]
+    return ops.where(keep, x, value)
+
+
+def finite_first(tensors, finite, count):
+    """Each row's finite tokens in front, as if the others were not there.
+
+    Args:
+        tensors: A list of `(batch, tokens, ...)`, or None.
+        finite: The `Finite` tokens.
+        count: `(batch,)`, int32: each row's real tokens, which are in front,
+            or None if all are.
+
+    Returns:
+        The tensors; the finite ones among the real tokens, `(batch,)`, or
+        None if all are; and a function that brings a `(batch, tokens, ...)`
+        back into the order that `tensors` had.
+    """
+    finite, missing = finite
+    if missing is False:
+        return tensors, count, lambda x: x
+    tokens = ops.shape(finite)[1]
+    place = ops.arange(tokens, dtype="int32")[None, :]
+    real = finite
+    if count is not None:
+        real = ops.logical_and(finite, place < count[:, None])
+    count = ops.sum(ops.cast(real, "int32"), axis=1)
+    if alignment.is_one_token(tokens):
+        return tensors, count, lambda x: x
+
+    def forward(tensors):
+        late = ops.cast(ops.logical_not(finite), "int32")
+        order = ops.argsort(place + tokens * late, axis=1)
+        return [alignment.take_tokens(x, order) for x in tensors]
+
+    def back(x):
+        before = ops.cumsum(ops.cast(finite, "int32"), axis=1)
+        behind = before[:, -1:] + place - before
+        slot = ops.where(finite, before - 1, behind)
+        return alignment.take_tokens(x, slot)
+
+    given = [x for x in tensors if x is not None]
+    moved = iter(backend.when(missing, forward, given))
+    tensors = [None if x is None else next(moved) for x in tensors]
+    return tensors, count, lambda x: backend.when(missing, back, x)
