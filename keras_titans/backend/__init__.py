@@ -4,8 +4,9 @@
 backward pass and recomputes the rest. `vjp`: a vector-Jacobian product that
 may stand inside such a loop and be differentiated again. `where_any`: some
 rows from here, the others from there, skipped where it can be when there are
-none. `repeat`: a loop for inference. `KERAS_BACKEND` picks the file; nothing
-outside this folder names a framework.
+none. `repeat`: a loop for inference. `inference`: a compiled function that
+only reads the weights. `KERAS_BACKEND` picks the file; nothing outside this
+folder names a framework.
 """
 
 import keras
@@ -13,15 +14,18 @@ import keras
 from keras_titans.backend.loop import repeat
 
 if keras.backend.backend() == "jax":
+    from keras_titans.backend.jax_engine import inference
     from keras_titans.backend.jax_engine import scan
     from keras_titans.backend.jax_engine import vjp
     from keras_titans.backend.jax_engine import where_any
 elif keras.backend.backend() == "tensorflow":
     from keras_titans.backend.rows import where_rows as where_any
+    from keras_titans.backend.tensorflow_engine import inference
     from keras_titans.backend.tensorflow_engine import scan
     from keras_titans.backend.tensorflow_engine import vjp
 elif keras.backend.backend() == "torch":
     from keras_titans.backend.rows import where_rows as where_any
+    from keras_titans.backend.torch_engine import inference
     from keras_titans.backend.torch_engine import scan
     from keras_titans.backend.torch_engine import vjp
 else:
@@ -30,4 +34,4 @@ else:
         f"'torch'. Received: KERAS_BACKEND={keras.backend.backend()!r}."
     )
 
-__all__ = ["repeat", "scan", "vjp", "where_any"]
+__all__ = ["inference", "repeat", "scan", "vjp", "where_any"]

@@ -180,3 +180,13 @@ def vjp(fn, *primals):
         )
 
     return value, pullback
+
+
+def inference(fn, variables, jit_compile):
+    """A function that is compiled, and that threads may share.
+
+    See `jax_engine.inference` for the arguments.
+    """
+    return tf.function(
+        fn, autograph=False, jit_compile=jit_compile, reduce_retracing=True
+    )

@@ -68,3 +68,12 @@ def vjp(fn, *primals):
         )
 
     return value, pullback
+
+
+def inference(fn, variables, jit_compile):
+    """A function that keeps nothing for gradients. Threads may share it.
+
+    See `jax_engine.inference` for the arguments. Nothing is compiled, as in
+    Keras' own `predict` on PyTorch.
+    """
+    return torch.no_grad()(fn)
