@@ -46,6 +46,11 @@ class MemoryRows:
                 "rows."
             )
 
+    def take_all(self, rows):
+        """The memory of data that is one batch, a `MemorySnapshot`."""
+        self.check(rows)
+        return self.take(rows)
+
     def take(self, rows):
         """The memory of the next rows of the data, a `MemorySnapshot`."""
         have, first = len(self._memory), self._taken

@@ -206,7 +206,7 @@ class MemoryKeeper:
             )[-1]
 
         reader = self._reader(f"memory, update={update}", read)
-        memory = MemoryRows(memory).take(len(token_ids))
+        memory = MemoryRows(memory).take_all(len(token_ids))
         state = memory.to_state(self.memory_spec())
         for piece, real in pieces_of(token_ids, mask, piece_length):
             state = reader(

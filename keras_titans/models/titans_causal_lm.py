@@ -275,7 +275,7 @@ class TitansCausalLM(keras_hub.models.CausalLM, MemoryKeeper):
         if memory is not None or return_memory:
             mine = fingerprint(self.backbone)
             before = MemoryRows(self._memory_before(memory, mine))
-            before = before.take(len(token_ids))
+            before = before.take_all(len(token_ids))
             states = before.to_state(self.memory_spec())
         logits, states = self._logits(
             token_ids, mask, layer_intercept_fn or (lambda x, i: x), states
