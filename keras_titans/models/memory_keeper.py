@@ -95,18 +95,20 @@ class MemoryKeeper:
         check_positive_integer("piece_length", piece_length)
         if memory is not None:
             check_memory(memory)
-        tokens = rows_of_tokens(inputs, getattr(self, "preprocessor", None))
+        token_ids, mask = rows_of_tokens(
+            inputs, getattr(self, "preprocessor", None)
+        )
         mine = fingerprint(self.backbone)
         if memory is not None:
             self._check_fits(memory, mine)
             return self._memory_after(
-                memory, *tokens, mine, update, piece_length
+                memory, token_ids, mask, mine, update, piece_length
             )
         kept = self._kept_memory()
         with kept.lock:
             before = self._checked_snapshot(mine) or self._fresh_memory(mine)
             kept.snapshot = self._memory_after(
-                before, *tokens, mine, update, piece_length
+                before, token_ids, mask, mine, update, piece_length
             )
 
     def get_memory(self):
@@ -265,16 +267,13 @@ class MemoryKeeper:
         return (results, after.copy()) if return_memory else results
 
     def _memory_after_generation(self, generation, mine):
-        return MemorySnapshot.join(
-            self._memory_after(
-                self._fresh_memory(mine) if before is None else before,
-                *rows_of_tokens(
-                    {key: outputs[key] for key in ("token_ids", "padding_mask")}
-                ),
-                mine,
-            )
-            for before, outputs in generation.written
-        )
+        after = []
+        for before, outputs in generation.written:
+            if before is None:
+                before = self._fresh_memory(mine)
+            token_ids, mask = rows_of_tokens(outputs)
+            after.append(self._memory_after(before, token_ids, mask, mine))
+        return MemorySnapshot.join(after)
 
     def _generate_function(self, make):
         """The function that KerasHub's `generate` calls with each batch.

@@ -1,5 +1,7 @@
 """A Titans language model, to KerasHub's contract."""
 
+import itertools
+
 import keras
 import keras_hub
 from keras import ops
@@ -274,8 +276,8 @@ class TitansCausalLM(keras_hub.models.CausalLM, MemoryKeeper):
         states = None
         if memory is not None or return_memory:
             mine = fingerprint(self.backbone)
-            before = MemoryRows(self._memory_before(memory, mine))
-            before = before.take_all(len(token_ids))
+            before = self._memory_before(memory, mine)
+            before = MemoryRows(before).take_all(len(token_ids))
             states = before.to_state(self.memory_spec())
         logits, states = self._logits(
             token_ids, mask, layer_intercept_fn or (lambda x, i: x), states
@@ -342,26 +344,25 @@ class TitansCausalLM(keras_hub.models.CausalLM, MemoryKeeper):
             logits, _, state = self.call_with_cache(token_ids, state, real)
             return logits, state
 
+        if self.preprocessor is not None:
+            x, steps = self._preprocessed(x, kwargs.get("steps"))
+            kwargs["steps"] = steps
         return self._predict(
-            read,
-            self._tokens_to_predict(x),
-            memory,
-            return_memory,
-            batch_size=batch_size,
-            **kwargs,
+            read, x, memory, return_memory, batch_size=batch_size, **kwargs
         )
 
-    def _tokens_to_predict(self, x):
-        """As KerasHub's `predict` preprocesses its data."""
-        if self.preprocessor is None:
-            return x
+    def _preprocessed(self, x, steps):
+        """Data for `predict` as token ids, and how many batches it has."""
+        unpack = keras.utils.unpack_x_y_sample_weight
 
         def preprocessed(x):
-            x = self.preprocess_samples(x)
-            x, _, _ = keras.utils.unpack_x_y_sample_weight(x)
+            x, _, _ = unpack(self.preprocess_samples(x))
             return {name: ops.convert_to_numpy(x[name]) for name in x}
 
         if isinstance(x, dict | list | tuple) or hasattr(x, "shape"):
-            return preprocessed(x)
-        unpack = keras.utils.unpack_x_y_sample_weight
-        return ((preprocessed(unpack(batch)[0]),) for batch in x)
+            return preprocessed(x), steps
+        batches = [
+            (preprocessed(unpack(batch)[0]),)
+            for batch in itertools.islice(x, steps)
+        ]
+        return iter(batches), len(batches)

@@ -100,7 +100,13 @@ def test_generate_starts_from_it_and_returns_the_next(model):
     same_memory(model.memorize(have, memory=memory), after)
 
 
-@pytest.mark.parametrize("call", ["score", "predict"])
+# Eager calls take long where each loop is compiled, or traced, anew.
+SLOW_EAGERLY = pytest.mark.slow_on("jax", "tensorflow")
+
+
+@pytest.mark.parametrize(
+    "call", [pytest.param("score", marks=SLOW_EAGERLY), "predict"]
+)
 def test_outputs_go_on_from_it(call, model):
     """As after one call that reads all; padding changes no memory."""
 
@@ -142,6 +148,7 @@ def test_texts_and_batches_take_their_rows(of_text):
         of_text.predict(iter(one_by_one[:2]), verbose=0, memory=memory)
 
 
+@pytest.mark.slow_on("jax", "tensorflow")
 def test_datasets_take_their_rows(of_text):
     tf = pytest.importorskip("tensorflow")
     texts = tf.data.Dataset.from_tensor_slices(["ab", "cd", "ef"]).batch(2)
@@ -213,7 +220,9 @@ def in_threads(*functions):
     return results
 
 
-@pytest.mark.parametrize("run_eagerly", [False, True])
+@pytest.mark.parametrize(
+    "run_eagerly", [False, pytest.param(True, marks=SLOW_EAGERLY)]
+)
 def test_users_do_not_hear_of_each_other(run_eagerly):
     model = language_model()
     fresh = model.get_memory()
