@@ -365,4 +365,5 @@ class TitansCausalLM(keras_hub.models.CausalLM, MemoryKeeper):
             (preprocessed(unpack(batch)[0]),)
             for batch in itertools.islice(x, steps)
         ]
-        return iter(batches), len(batches)
+        # Keras takes no other iterator than a generator.
+        return (batch for batch in batches), len(batches)
