@@ -250,7 +250,9 @@ figure.savefig("kept_memories.png", dpi=130)
 ## A memory for each of two people
 
 What `get_memory` returns is a `MemorySnapshot`: arrays, apart from the model.
-Rows can be taken out, put together, saved and merged.
+Rows can be taken out, put together, saved and merged. A server passes each
+user's to a call: `model.generate(question, memory=first)` starts from it and
+leaves the model's own memory alone, so that threads may do so at once.
 """
 
 model.memorize(TELL.format("Hugo", "maps") + TELL.format("Ida", "owls"))

@@ -8,8 +8,9 @@ none. `either`: the result of one of two functions. `known`: a tensor's truth,
 where it can be had now. `when`: work that is skipped where it is not needed.
 `eager`: a scope whose operations are carried out at once, also while something
 around it is traced. `with_rows`: a batch of a size that is checked. `repeat`: a
-loop for inference. `KERAS_BACKEND` picks the file; nothing outside this folder
-names a framework.
+loop for inference. `inference`: a compiled function that only reads the
+weights. `KERAS_BACKEND` picks the file; nothing outside this folder names a
+framework.
 """
 
 import keras
@@ -20,6 +21,7 @@ from keras_titans.backend.loop import repeat
 if keras.backend.backend() == "jax":
     from keras_titans.backend.jax_engine import eager
     from keras_titans.backend.jax_engine import either
+    from keras_titans.backend.jax_engine import inference
     from keras_titans.backend.jax_engine import known
     from keras_titans.backend.jax_engine import scan
     from keras_titans.backend.jax_engine import vjp
@@ -30,6 +32,7 @@ elif keras.backend.backend() == "tensorflow":
 
     from keras_titans.backend.rows import where_rows as where_any
     from keras_titans.backend.tensorflow_engine import eager
+    from keras_titans.backend.tensorflow_engine import inference
     from keras_titans.backend.tensorflow_engine import known
     from keras_titans.backend.tensorflow_engine import scan
     from keras_titans.backend.tensorflow_engine import vjp
@@ -40,6 +43,7 @@ elif keras.backend.backend() == "torch":
     from keras_titans.backend.rows import where_rows as where_any
     from keras_titans.backend.rows import with_rows
     from keras_titans.backend.torch_engine import eager
+    from keras_titans.backend.torch_engine import inference
     from keras_titans.backend.torch_engine import known
     from keras_titans.backend.torch_engine import scan
     from keras_titans.backend.torch_engine import vjp
@@ -57,6 +61,7 @@ __all__ = [
     "SUPPORTS_JIT",
     "eager",
     "either",
+    "inference",
     "known",
     "repeat",
     "scan",

@@ -4,6 +4,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import keras
 
 from keras_titans.backend.jax_loop import is_traced
 from keras_titans.backend.jax_loop import loop
@@ -123,3 +124,27 @@ def either(predicate, true_fn, false_fn):
 def known(flag):
     """A boolean tensor's truth; in a compiled function the tensor itself."""
     return flag if is_traced(flag) else bool(flag)
+
+
+def inference(fn, variables, jit_compile):
+    """A function that is compiled, and that threads may share.
+
+    Keras' own `predict` gives the weights' buffers away while it runs and
+    writes them back afterwards. This one reads them, and changes nothing.
+
+    Args:
+        fn: A function of tensors and nested structures of tensors.
+        variables: The Keras variables that it reads.
+        jit_compile: Whether XLA compiles it on TensorFlow. JAX always does.
+
+    Returns:
+        A function that takes and returns the same.
+    """
+
+    @jax.jit
+    def run(values, args):
+        mapping = zip(variables, values, strict=True)
+        with keras.StatelessScope(state_mapping=mapping):
+            return fn(*args)
+
+    return lambda *args: run([variable.value for variable in variables], args)

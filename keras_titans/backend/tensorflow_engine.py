@@ -206,3 +206,13 @@ def vjp(fn, *primals):
 def known(flag):
     """A boolean tensor's truth; in a graph the tensor itself."""
     return bool(flag) if tf.executing_eagerly() else flag
+
+
+def inference(fn, variables, jit_compile):
+    """A function that is compiled, and that threads may share.
+
+    See `jax_engine.inference` for the arguments.
+    """
+    return tf.function(
+        fn, autograph=False, jit_compile=jit_compile, reduce_retracing=True
+    )

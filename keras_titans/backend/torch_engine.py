@@ -88,3 +88,12 @@ def known(flag):
     """
     fixed = torch.compiler.is_compiling() or torch.jit.is_tracing()
     return True if fixed or flag.is_meta else bool(flag)
+
+
+def inference(fn, variables, jit_compile):
+    """A function that keeps nothing for gradients. Threads may share it.
+
+    See `jax_engine.inference` for the arguments. Nothing is compiled, as in
+    Keras' own `predict` on PyTorch.
+    """
+    return torch.no_grad()(fn)

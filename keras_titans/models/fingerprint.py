@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +22,8 @@ _IMMATERIAL = {
     "stateful",
     "trainable",
 }
+DIGEST_SIZE = 16  # in bytes
+_DIGEST = re.compile(f"[0-9a-f]{{{2 * DIGEST_SIZE}}}")
 _FOR_TRAINING = ("_initializer", "_regularizer", "_constraint")
 
 
@@ -37,18 +40,34 @@ class Fingerprint(NamedTuple):
     weights: str
 
 
+def check_fingerprint(value):
+    """Raise a ValueError for what is neither a `Fingerprint` nor None."""
+    if value is None:
+        return
+    if not isinstance(value, Fingerprint) or not all(map(_is_digest, value)):
+        raise ValueError(
+            "Argument `fingerprint` must be a `Fingerprint` of two digests "
+            f"of {2 * DIGEST_SIZE} hexadecimal digits each, or None. "
+            f"Received: fingerprint={value!r}."
+        )
+
+
+def _is_digest(value):
+    return isinstance(value, str) and bool(_DIGEST.fullmatch(value))
+
+
 def fingerprint(model):
     """The `Fingerprint` of a model or a layer as it stands now."""
     config = json.dumps(
         _material(model.get_config()), sort_keys=True, default=repr
     )
-    weights = hashlib.blake2b(digest_size=16)
+    weights = hashlib.blake2b(digest_size=DIGEST_SIZE)
     for weight in model.weights:
         value = np.ascontiguousarray(ops.convert_to_numpy(weight.value))
         weights.update(f"{value.dtype.name}{value.shape}".encode())
         weights.update(value.view(np.uint8).data if value.size else b"")
     return Fingerprint(
-        hashlib.blake2b(config.encode(), digest_size=16).hexdigest(),
+        hashlib.blake2b(config.encode(), digest_size=DIGEST_SIZE).hexdigest(),
         weights.hexdigest(),
     )
 

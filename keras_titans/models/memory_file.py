@@ -4,35 +4,28 @@ Entry `"header"` is JSON in UTF-8, as bytes: the format's name and version,
 the state's structure with a number in place of each array, each array's dtype
 and shape, the model's fingerprint. The arrays are entries `"array_0"` and so
 on, in NumPy's format; one whose dtype that format does not know is stored as
-whole numbers of its width, bit for bit.
+whole numbers of its width, bit for bit. The archive's comment, the last bytes
+of the file, is a checksum of all bytes before it.
 """
 
+import hashlib
 import json
-import lzma
+import os
 import pathlib
-import struct
 import zipfile
-import zlib
 
 import ml_dtypes
 import numpy as np
 from keras import tree
 
+from keras_titans.models.fingerprint import Fingerprint
+
 FORMAT = "keras_titans.memory"
-VERSION = 2  # 1 kept attention's cache in the order of the tokens
+# 1 kept attention's cache in the order of the tokens, 2 had no checksum.
+VERSION = 3
+CHECKSUM_SIZE = 32  # bytes, the digits of a blake2b digest of half the size
 # dtypes that NumPy has from elsewhere -> what they are stored as
 _FOREIGN = {"bfloat16": "uint16"}
-_DAMAGED = (
-    EOFError,
-    KeyError,
-    NotImplementedError,
-    TypeError,
-    ValueError,
-    lzma.LZMAError,
-    struct.error,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 
 
 def write(file, state, fingerprint, tokens):
@@ -52,35 +45,64 @@ def write(file, state, fingerprint, tokens):
     entries = {f"array_{i}": _plain(array) for i, array in enumerate(arrays)}
     text = json.dumps(header).encode()
     np.savez(file, header=np.frombuffer(text, np.uint8), **entries)
+    seal(file)
+
+
+def seal(file):
+    """Write the checksum to a file that is open for reading and writing."""
+    with zipfile.ZipFile(file, "a") as archive:
+        archive.comment = b"0" * CHECKSUM_SIZE
+    checksum = _checksum(file)
+    file.seek(-CHECKSUM_SIZE, os.SEEK_END)
+    file.write(checksum)
+
+
+def _checksum(file):
+    """Of all bytes but the last, where the checksum itself belongs."""
+    digest = hashlib.blake2b(digest_size=CHECKSUM_SIZE // 2)
+    left = max(file.seek(0, os.SEEK_END) - CHECKSUM_SIZE, 0)
+    file.seek(0)
+    while left and (block := file.read(min(left, 1 << 20))):
+        digest.update(block)
+        left -= len(block)
+    return digest.hexdigest().encode()
 
 
 def read(path):
     """What `write` has written: a state, a fingerprint, tokens."""
     path = pathlib.Path(path)
     with path.open("rb") as file:
+        whole = _checksum(file) == file.read()
         if not zipfile.is_zipfile(file):
             raise ValueError(
-                f"File '{path}' is no memory, or was cut off: it must be one "
+                f"File '{path}' is no memory, or is damaged: it must be one "
                 "that `save_memory` has written."
             )
         file.seek(0)
         try:
             with np.load(file, allow_pickle=False) as archive:
-                return _read(archive, path)
+                header = _header(archive, path)
+                if whole:
+                    return _read(archive, header)
         except WrongFile:
             raise
-        except _DAMAGED as error:
-            raise ValueError(
-                f"File '{path}' is damaged: {error or type(error).__name__}."
-            ) from error
+        except Exception as error:  # damage shows in many ways
+            if whole:
+                raise ValueError(
+                    f"File '{path}' is damaged: "
+                    f"{error or type(error).__name__}."
+                ) from error
+        raise ValueError(
+            f"File '{path}' is damaged: its checksum is not that of its "
+            "contents."
+        )
 
 
 class WrongFile(ValueError):
     """A file that may be whole but is not what is read here."""
 
 
-def _read(archive, path):
-    header = _header(archive, path)
+def _read(archive, header):
     arrays = [
         _checked(archive[f"array_{i}"], entry, f"array_{i}")
         for i, entry in enumerate(header["arrays"])
@@ -91,7 +113,7 @@ def _read(archive, path):
     state = tree.map_structure(lambda i: arrays[i], header["structure"])
     fingerprint = header["fingerprint"]
     if fingerprint is not None:
-        fingerprint = fingerprint["architecture"], fingerprint["weights"]
+        fingerprint = Fingerprint(**fingerprint)
     rows = len(arrays[0]) if arrays else 0
     if len(header["tokens"]) != rows:
         raise ValueError("its header counts other rows than it holds")
@@ -104,12 +126,15 @@ def _header(archive, path):
         header = json.loads(archive["header"].tobytes().decode())
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise WrongFile(
-            f"File '{path}' is no memory: it must be one that `save_memory` "
-            "has written."
+            f"File '{path}' is no memory, or is damaged: it must be one that "
+            "`save_memory` has written."
         )
-    if header["version"] != VERSION:
+    version = header["version"]
+    if isinstance(version, float) and version.is_integer():
+        version = int(version)
+    if version != VERSION:
         raise WrongFile(
-            f"File '{path}' is a memory of version {header['version']!r}. "
+            f"File '{path}' is a memory of version {version}. "
             f"This release of keras_titans reads version {VERSION}."
         )
     return header

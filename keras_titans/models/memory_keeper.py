@@ -1,17 +1,38 @@
 """Models that keep a memory from call to call, when they are asked to."""
 
+import contextlib
+import threading
 from typing import Any
 
-import keras
-import numpy as np
-from keras import tree
+from keras import ops
 
 from keras_titans.models.fingerprint import fingerprint
+from keras_titans.models.memory_calls import Generation
+from keras_titans.models.memory_calls import MemoryRows
+from keras_titans.models.memory_calls import PredictedBatches
+from keras_titans.models.memory_calls import Predictor
+from keras_titans.models.memory_calls import check_memory
+from keras_titans.models.memory_calls import current_generation
+from keras_titans.models.memory_calls import generating
 from keras_titans.models.memory_reader import MemoryReaders
 from keras_titans.models.memory_reader import pieces_of
 from keras_titans.models.memory_snapshot import MemorySnapshot
-from keras_titans.validation import check_instance
+from keras_titans.models.token_rows import rows_of_tokens
 from keras_titans.validation import check_positive_integer
+
+
+class KeptMemory:
+    """What one model keeps, and the locks that it is changed under.
+
+    Keras looks into no such object: it is not tracked, saved or cloned.
+    """
+
+    def __init__(self):
+        self.snapshot: MemorySnapshot | None = None  # replaced, never changed
+        self.readers = MemoryReaders()
+        self.lock = threading.RLock()  # held from reading to replacing it
+        # A lock of its own: whoever only generates waits for no memory.
+        self.building = threading.Lock()
 
 
 class MemoryKeeper:
@@ -31,18 +52,26 @@ class MemoryKeeper:
 
     A memory may have a row for each sequence that is read, or one for all.
     It is no part of the model's own files.
+
+    One model may serve many users, each with a memory of their own, in as
+    many threads: pass the user's memory as `memory`, and get the next one
+    back. Such a call neither reads nor changes the kept memory. Calls that
+    change the kept memory wait for each other. `fit`, `evaluate`, `compile`
+    and a `predict` without a memory are Keras' own: no other thread may use
+    the model while they run.
+
+    A model that also derives from a KerasHub task names the task first.
+    KerasHub writes the first base class into its presets.
     """
 
     backbone: Any
-    _kept: Any = None  # a `MemorySnapshot`
-    _readers: Any = None
-    _overheard: Any = None  # what `generate` puts out, if it is to be kept
+    jit_compile: Any
 
-    def memorize(self, inputs, update=True, piece_length=512):
+    def memorize(self, inputs, update=True, piece_length=512, memory=None):
         """Read something and keep the memory of it.
 
-        What is read goes on where the kept memory has ended. It is read
-        piece by piece, so that its length costs time and no space.
+        What is read goes on where the memory has ended. It is read piece by
+        piece, so that its length costs time and no space.
 
         Args:
             inputs: A string or several, which the preprocessor's tokenizer
@@ -50,23 +79,37 @@ class MemoryKeeper:
                 array `(length,)` or `(batch, length)` or lists of any
                 lengths; or a dictionary of `"token_ids"` and
                 `"padding_mask"`, `(batch, length)`. A memory is kept for each
-                row. Where the kept memory has one row, all begin with it.
-            update: Whether the long-term memory is written. If False it stays
-                as it is, and only the attention's window moves on.
-            piece_length: How many tokens are read at once.
+                row. Where the memory has one row, all begin with it.
+            update: bool. Whether the long-term memory is written. If False it
+                stays as it is, and only the attention's window moves on.
+                Defaults to `True`.
+            piece_length: int. How many tokens are read at once. Defaults to
+                `512`.
+            memory: `MemorySnapshot`. The memory to go on from. The model then
+                keeps nothing. Defaults to `None`, for the kept memory.
+
+        Returns:
+            The `MemorySnapshot` after the inputs if `memory` was passed, or
+            else None.
         """
         check_positive_integer("piece_length", piece_length)
-        token_ids, mask = self._rows_of_tokens(inputs)
+        if memory is not None:
+            check_memory(memory)
+        token_ids, mask = rows_of_tokens(
+            inputs, getattr(self, "preprocessor", None)
+        )
         mine = fingerprint(self.backbone)
-        state, read = None, 0
-        if self._kept is not None:
-            self._check_weights(mine)
-            kept = self._kept_rows(len(token_ids))
-            state, read = kept.state, kept.tokens
-        reader = self._reader(update)
-        for piece, real in pieces_of(token_ids, mask, piece_length):
-            state = reader.read(piece, real, state)
-        self._kept = MemorySnapshot(state, mine, read + mask.sum(axis=1))
+        if memory is not None:
+            self._check_fits(memory, mine)
+            return self._memory_after(
+                memory, token_ids, mask, mine, update, piece_length
+            )
+        kept = self._kept_memory()
+        with kept.lock:
+            before = self._checked_snapshot(mine) or self._fresh_memory(mine)
+            kept.snapshot = self._memory_after(
+                before, token_ids, mask, mine, update, piece_length
+            )
 
     def get_memory(self):
         """A copy of the kept memory.
@@ -75,28 +118,25 @@ class MemoryKeeper:
             A `MemorySnapshot`. Where no memory is kept, the one that every
             sequence starts with, of one row.
         """
-        if self._kept is not None:
-            return self._kept.copy()
-        nothing: Any = np.zeros((1, 1), "int32")
-        state = self._reader(False).read(nothing, nothing.astype(bool), None)
-        return MemorySnapshot(state, fingerprint(self.backbone))
+        snapshot = self._kept_memory().snapshot
+        if snapshot is not None:
+            return snapshot.copy()
+        return self._fresh_memory(fingerprint(self.backbone))
 
     def set_memory(self, memory, strict=True):
         """Keep a copy of a memory.
 
         Args:
             memory: A `MemorySnapshot`.
-            strict: Whether the model's weights must be those that wrote it.
-                If False, those of a model with the same settings will do.
+            strict: bool. Whether the model's weights must be those that wrote
+                it. If False, those of a model with the same settings will do.
+                Defaults to `True`.
         """
-        check_instance("memory", memory, MemorySnapshot)
-        spec = self.memory_spec()
+        check_memory(memory)
         mine = fingerprint(self.backbone)
-        memory.check_fits(spec, mine, strict)
-        state = tree.map_structure(
-            keras.ops.convert_to_numpy, memory.to_state(spec)
-        )
-        self._kept = MemorySnapshot(state, mine, memory.tokens)
+        self._check_fits(memory, mine, strict)
+        state = memory.to_state(self.memory_spec())
+        self._keep(MemorySnapshot(state, mine, memory.tokens))
 
     def save_memory(self, path):
         """Write the kept memory to one file, as `MemorySnapshot.save`.
@@ -118,7 +158,7 @@ class MemoryKeeper:
 
     def reset_memory(self):
         """Forget the kept memory."""
-        self._kept = None
+        self._keep(None)
 
     def memory_spec(self):
         """The structure, shapes and dtypes of a memory of any rows."""
@@ -127,131 +167,157 @@ class MemoryKeeper:
             for block in self.backbone.transformer_layers
         ]
 
-    def generate(self, *args, keep_memory=False, **kwargs):
-        """As `keras_hub.models.CausalLM.generate`, from the kept memory on.
+    def _kept_memory(self):
+        # Past Keras, which would track an attribute. And at once, so that two
+        # threads that come first get the same one.
+        return vars(self).setdefault("_kept_memory_of_model", KeptMemory())
 
-        Args:
-            *args: As `keras_hub.models.CausalLM.generate`.
-            keep_memory: Whether the prompts and what followed them are
-                memorised afterwards. They are read once more for that.
-            **kwargs: As `keras_hub.models.CausalLM.generate`.
-        """
-        parent: Any = super()
-        if not keep_memory:
-            return parent.generate(*args, **kwargs)
-        self._overheard = []
-        try:
-            results = parent.generate(*args, **kwargs)
-            self._keep_overheard()
-            return results
-        finally:
-            self._overheard = None
+    def _keep(self, snapshot):
+        kept = self._kept_memory()
+        with kept.lock:
+            kept.snapshot = snapshot
 
-    def make_generate_function(self):
-        """KerasHub's, with the kept memory among its inputs."""
-        parent: Any = super()
-        generate = parent.make_generate_function()
+    def _fresh_memory(self, mine):
+        """The memory that every sequence starts with, of one row."""
+        return MemorySnapshot(self.backbone.get_initial_state(1), mine)
 
-        def generate_from_memory(inputs, stop_token_ids=None):
-            if self._kept is not None:
-                kept = self._kept_rows(len(inputs["token_ids"]))
-                inputs = {**inputs, "memory": kept.to_state()}
-            outputs = generate(inputs, stop_token_ids=stop_token_ids)
-            if self._overheard is not None:
-                self._overheard.append(outputs)
-            return outputs
-
-        return generate_from_memory
-
-    def _keep_overheard(self):
-        if len(self._overheard) != 1:
-            raise ValueError(
-                "Argument `keep_memory` takes one batch of prompts, whose rows "
-                f"the memory's are. Received: {len(self._overheard)} batches."
-            )
-        outputs = self._overheard[0]
-        self.memorize(
-            {key: outputs[key] for key in ("token_ids", "padding_mask")}
-        )
-
-    def _kept_rows(self, rows):
-        kept = self._kept
-        if len(kept) == rows:
-            return kept
-        if len(kept) == 1:
-            return kept.rows([0] * rows)
-        raise ValueError(
-            f"The kept memory has {len(kept)} rows, so inputs must have as "
-            f"many. Received: {rows} rows. `get_memory().rows(...)` takes "
-            "some; `set_memory` keeps them."
-        )
-
-    def _check_weights(self, mine):
-        if self._kept.fingerprint != mine:
+    def _checked_snapshot(self, mine):
+        """The kept memory if the weights still are its own; None if none."""
+        snapshot = self._kept_memory().snapshot
+        if snapshot is not None and snapshot.fingerprint != mine:
             raise ValueError(
                 "The model's weights have changed since it wrote the memory "
                 "that it keeps. Forget it with `reset_memory()`, or go on "
                 "with it all the same: "
                 "`set_memory(get_memory(), strict=False)`."
             )
+        return snapshot
 
-    def _reader(self, update):
-        if self._readers is None:
-            self._readers = MemoryReaders()
-        return self._readers.get(self.backbone, bool(update))
+    def _check_fits(self, memory, mine, strict=True):
+        memory.check_fits(self.memory_spec(), mine, strict)
 
-    def _rows_of_tokens(self, inputs):
-        """`(batch, length)` ids, and which of them are tokens."""
-        if isinstance(inputs, dict):
-            token_ids = _as_array(inputs["token_ids"]).astype("int32")
-            mask = _as_array(inputs["padding_mask"]).astype(bool)
-            return token_ids, mask
-        if isinstance(inputs, str):
-            inputs = [inputs]
-        if isinstance(inputs, list | tuple) and inputs:
-            if isinstance(inputs[0], str):
-                inputs = [self._tokens(text) for text in inputs]
-            elif np.ndim(inputs[0]) == 0:
-                inputs = [inputs]
-        else:
-            inputs = _as_array(inputs)
-            inputs = inputs[None] if inputs.ndim == 1 else inputs
-        return _padded([_as_array(row) for row in inputs])
+    def _memory_after(
+        self, memory, token_ids, mask, mine, update=True, piece_length=512
+    ):
+        """The `MemorySnapshot` after rows of tokens, read from one on."""
+        backbone, update = self.backbone, bool(update)
 
-    def _tokens(self, text):
-        preprocessor = getattr(self, "preprocessor", None)
-        if preprocessor is None:
-            raise ValueError(
-                "A text takes a model with a preprocessor, and this one has "
-                f"none: pass token ids. Received: inputs={text!r}."
+        def read(token_ids, real, state):
+            return backbone.stream(
+                token_ids, state, real, training=False, update=update
+            )[-1]
+
+        reader = self._reader(f"memory, update={update}", read)
+        memory = MemoryRows(memory).take_all(len(token_ids))
+        state = memory.to_state(self.memory_spec())
+        for piece, real in pieces_of(token_ids, mask, piece_length):
+            state = reader(
+                ops.convert_to_tensor(piece), ops.convert_to_tensor(real), state
             )
-        return preprocessor.tokenizer(text)
+        return MemorySnapshot(state, mine, memory.tokens + mask.sum(axis=1))
 
+    def _memory_before(self, memory, mine):
+        """A caller's memory if it fits; a fresh one for None."""
+        if memory is None:
+            return self._fresh_memory(mine)
+        check_memory(memory)
+        self._check_fits(memory, mine)
+        return memory
 
-def _as_array(x):
-    return x if isinstance(x, np.ndarray) else _numpy(x)
+    def _reader(self, name, read):
+        return self._kept_memory().readers.get(name, read, self)
 
+    def _generate(self, generate, memory, return_memory, keep_memory):
+        """What a model's `generate` returns.
 
-def _numpy(x):
-    if isinstance(x, list | tuple) or not keras.ops.is_tensor(x):
-        return np.asarray(x)
-    return keras.ops.convert_to_numpy(x)
+        Args:
+            generate: KerasHub's `generate` with its arguments, without its
+                model's memory.
+            memory, return_memory, keep_memory: As the model's `generate`'s.
+        """
+        if memory is not None:
+            check_memory(memory)
+            if keep_memory:
+                raise ValueError(
+                    "Argument `keep_memory` must be False where `memory` is "
+                    "given: the model keeps what goes on from the kept memory "
+                    "alone. `return_memory=True` returns the memory after "
+                    "the call. Received: keep_memory=True and a `memory`."
+                )
+        mine = None
+        if memory is not None or return_memory or keep_memory:
+            mine = fingerprint(self.backbone)
+        if memory is not None:
+            self._check_fits(memory, mine)
+        kept = self._kept_memory()
+        with kept.lock if keep_memory else contextlib.nullcontext():
+            if memory is None:
+                memory = (
+                    kept.snapshot
+                    if mine is None
+                    else (self._checked_snapshot(mine))
+                )
+            with generating(Generation(memory)) as generation:
+                results = generate()
+            if not return_memory and not keep_memory:
+                return results
+            after = self._memory_after_generation(generation, mine)
+            if keep_memory:
+                kept.snapshot = after
+        return (results, after.copy()) if return_memory else results
 
+    def _memory_after_generation(self, generation, mine):
+        after = []
+        for before, outputs in generation.written:
+            if before is None:
+                before = self._fresh_memory(mine)
+            token_ids, mask = rows_of_tokens(outputs)
+            after.append(self._memory_after(before, token_ids, mask, mine))
+        return MemorySnapshot.join(after)
 
-def _padded(rows):
-    """Rows of any lengths as one array, and where they are."""
-    for row in rows:
-        if row.ndim != 1 or not (row.size == 0 or row.dtype.kind in "iu"):
-            raise ValueError(
-                "Argument `inputs` must be texts or rows of token ids. "
-                f"Received: {row.dtype} of shape {row.shape}."
+    def _generate_function(self, make):
+        """The function that KerasHub's `generate` calls with each batch.
+
+        Args:
+            make: KerasHub's `make_generate_function`.
+        """
+        # KerasHub makes it in several steps, and no thread may see one of
+        # them.
+        kept = self._kept_memory()
+        with kept.building:
+            generate = make()
+        current = current_generation()
+
+        def generate_from_memory(inputs, stop_token_ids=None):
+            generation = current or Generation(kept.snapshot)
+            return generation.run(
+                generate, inputs, stop_token_ids, self.memory_spec()
             )
-    lengths = np.array([len(row) for row in rows])
-    if not lengths.size or not lengths.max():
-        raise ValueError(
-            "Argument `inputs` must hold at least one token. Received: none."
+
+        return generate_from_memory
+
+    def _predict(self, read, x, memory, return_memory, **options):
+        """What a model's `predict` with a memory returns.
+
+        Args:
+            read: `read(token_ids, padding_mask, state)`, a function of
+                tensors, which returns the outputs and the state.
+            x: Token ids and their padding masks, as `keras.Model.predict`
+                takes them.
+            memory, return_memory: As the model's `predict`'s.
+            **options: As `keras.Model.predict`'s.
+        """
+        mine = fingerprint(self.backbone)
+        batches = PredictedBatches(
+            self._reader("outputs", read),
+            self._memory_before(memory, mine),
+            self.memory_spec(),
+            mine,
         )
-    mask = np.arange(lengths.max())[None, :] < lengths[:, None]
-    token_ids = np.zeros(mask.shape, "int32")
-    token_ids[mask] = np.concatenate(rows)
-    return token_ids, mask
+        if isinstance(x, dict):
+            batches.rows.check(len(x["token_ids"]))
+        results = Predictor(batches.read).predict(x, **options)
+        batches.rows.check_all_taken()
+        if not return_memory:
+            return results
+        return results, MemorySnapshot.join(batches.after)

@@ -1,52 +1,38 @@
 """Reading for the sake of the memory, piece by piece."""
 
-from typing import Any
+import threading
 
-import keras
 import numpy as np
+
+from keras_titans import backend
 
 SHORTEST = 32  # tokens to a piece, padded: few lengths are compiled
 
 
-class MemoryReader(keras.Model):
-    """From tokens and a state to the state after them."""
-
-    def __init__(self, backbone, update):
-        super().__init__(autocast=False, dtype="float32", name="reader")
-        self.backbone = backbone
-        self.update = update
-        self.built = True
-
-    def call(self, inputs, training=False):
-        tokens, real, state = (
-            inputs.get(key) for key in ("token_ids", "padding_mask", "state")
-        )
-        if state is None:
-            state = self.backbone.get_initial_state(keras.ops.shape(tokens)[0])
-        return self.backbone.stream(
-            tokens, state, real, training=training, update=self.update
-        )[-1]
-
-    def read(self, tokens, real, state):
-        """NumPy in and out; `state=None` for the one of the start."""
-        inputs = {"token_ids": tokens, "padding_mask": real}
-        if state is not None:
-            inputs["state"] = state
-        return self.predict_on_batch(inputs)
-
-
 class MemoryReaders:
-    """Compiled readers, where Keras does not take them for layers."""
+    """A model's compiled readers, which threads may share."""
 
     def __init__(self):
-        self._found: dict[bool, Any] = {}  # by `update`
+        self._lock = threading.Lock()
+        self._found = {}  # by name
 
-    def get(self, backbone, update):
+    def get(self, name, read, model):
+        """The compiled form of a function that reads tokens.
+
+        Args:
+            name: What tells this reader from the model's others.
+            read: `read(token_ids, padding_mask, state)`, a function of
+                tensors.
+            model: The model whose `backbone` it reads with.
+        """
+        variables = model.backbone.variables
         # What a backend has compiled does not see that weights were added.
-        now = [id(variable) for variable in backbone.variables]
-        found = self._found.get(update)
-        if found is None or found[0] != now:
-            found = self._found[update] = now, MemoryReader(backbone, update)
+        now = [id(variable) for variable in variables], model.jit_compile
+        with self._lock:
+            found = self._found.get(name)
+            if found is None or found[0] != now:
+                reader = backend.inference(read, variables, model.jit_compile)
+                found = self._found[name] = now, reader
         return found[1]
 
 

@@ -10,11 +10,10 @@ from keras import ops
 from keras import tree
 
 from keras_titans.models import memory_file
-from keras_titans.models.fingerprint import Fingerprint
+from keras_titans.models.fingerprint import check_fingerprint
 from keras_titans.models.memory_merge import merged
 from keras_titans.models.memory_merge import shares_of
 from keras_titans.validation import check_instance
-from keras_titans.validation import if_given
 
 
 class MemorySnapshot:
@@ -31,9 +30,11 @@ class MemorySnapshot:
     Args:
         state: Nested dictionaries and lists of arrays or tensors with the
             rows on axis 0, as `get_initial_state` returns them.
-        fingerprint: A `keras_titans.models.fingerprint.Fingerprint`, or None
-            if nobody shall check whose memory it is.
-        tokens: How many tokens were read: a number, or one for each row.
+        fingerprint: `keras_titans.models.fingerprint.Fingerprint`. The
+            model's. Defaults to `None`: the memory fits any model of its
+            shapes.
+        tokens: int, or a sequence of ints with one for each row. How many
+            tokens were read. Defaults to `0`.
 
     Example:
 
@@ -57,7 +58,8 @@ class MemorySnapshot:
 
     def __init__(self, state, fingerprint=None, tokens=0):
         self.state = _listed(tree.map_structure(_own, state))
-        self.fingerprint = if_given(_as_fingerprint, "fingerprint", fingerprint)
+        check_fingerprint(fingerprint)
+        self.fingerprint = fingerprint
         rows = {array.shape[:1] for array in tree.flatten(self.state)}
         if len(rows) != 1 or rows == {()}:
             raise ValueError(
@@ -167,7 +169,7 @@ class MemorySnapshot:
         path = pathlib.Path(path).resolve()
         beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
         try:
-            with beside.open("xb") as file:
+            with beside.open("x+b") as file:
                 memory_file.write(
                     file, self.state, self.fingerprint, self.tokens
                 )
@@ -181,11 +183,21 @@ class MemorySnapshot:
     def load(cls, path):
         """Read a memory that `save` has written.
 
+        Args:
+            path: The file's name.
+
+        Returns:
+            A `MemorySnapshot`.
+
         Raises:
             ValueError: The file is no memory, is damaged, or is of a version
                 that is not known.
         """
-        return cls(*memory_file.read(path))
+        contents = memory_file.read(path)
+        try:
+            return cls(*contents)
+        except ValueError as error:
+            raise ValueError(f"File '{path}' is damaged: {error}") from error
 
     def check_fits(self, spec, fingerprint=None, strict=True):
         """Raise a ValueError where this is no memory of some model.
@@ -225,8 +237,24 @@ class MemorySnapshot:
             raise ValueError(
                 "The memory was written by other weights than the model has "
                 "now, to which it means nothing. If they differ little and "
-                "you want to try all the same, pass `strict=False`."
+                "you want to try all the same, pass `strict=False` to "
+                "`set_memory` or `load_memory`. `get_memory` then returns it "
+                "as one of the new weights."
             )
+
+
+def _counts(tokens, rows):
+    """Token counts as an array `(rows,)`, if they are such counts."""
+    if ops.is_tensor(tokens):
+        tokens = ops.convert_to_numpy(tokens)
+    counts = np.asarray(tokens)
+    whole = counts.dtype.kind in "iu" and counts.shape in ((), (rows,))
+    if not whole or (counts < 0).any():
+        raise ValueError(
+            "Argument `tokens` must be an integer of at least 0, or one for "
+            f"each of the memory's {rows} rows. Received: tokens={tokens!r}."
+        )
+    return np.array(np.broadcast_to(counts.astype("int64"), (rows,)))
 
 
 def _own(x):
@@ -239,29 +267,6 @@ def _own(x):
             f"`get_initial_state` returns them. Received: {x!r:.60} in it."
         )
     return np.array(x, copy=True, order="C")
-
-
-def _as_fingerprint(name, value):
-    """A `Fingerprint`, also from a plain pair."""
-    pair = isinstance(value, list | tuple) and len(value) == 2
-    if not pair or not all(isinstance(digest, str) for digest in value):
-        raise ValueError(
-            f"Argument `{name}` must be a `Fingerprint` or None. "
-            f"Received: {name}={value!r}."
-        )
-    return Fingerprint(*value)
-
-
-def _counts(tokens, num_rows):
-    """How many tokens each row has read, in an array of its own."""
-    counts = np.asarray(tokens)
-    fits = counts.dtype.kind in "iu" and counts.shape in ((), (num_rows,))
-    if not fits or (counts < 0).any():
-        raise ValueError(
-            "Argument `tokens` must be an integer of at least 0, or one for "
-            f"each of the {num_rows} rows. Received: tokens={tokens!r}."
-        )
-    return np.array(np.broadcast_to(counts, (num_rows,)), "int64")
 
 
 def _listed(structure):

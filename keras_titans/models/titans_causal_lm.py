@@ -1,5 +1,7 @@
 """A Titans language model, to KerasHub's contract."""
 
+import itertools
+
 import keras
 import keras_hub
 from keras import ops
@@ -8,7 +10,11 @@ from keras_titans import backend
 from keras_titans.models.continuation import continued
 from keras_titans.models.continuation import prompts_of
 from keras_titans.models.continuation import token_at
+from keras_titans.models.fingerprint import fingerprint
+from keras_titans.models.memory_calls import MemoryRows
+from keras_titans.models.memory_calls import current_generation
 from keras_titans.models.memory_keeper import MemoryKeeper
+from keras_titans.models.memory_snapshot import MemorySnapshot
 from keras_titans.models.task_parts import check_preprocessor
 from keras_titans.models.titans_backbone import TitansBackbone
 from keras_titans.models.titans_causal_lm_preprocessor import (
@@ -21,7 +27,7 @@ from keras_titans.validation import check_unknown
 
 
 @keras.saving.register_keras_serializable("keras_titans")
-class TitansCausalLM(MemoryKeeper, keras_hub.models.CausalLM):
+class TitansCausalLM(keras_hub.models.CausalLM, MemoryKeeper):
     """A language model that goes on memorising while it reads and writes.
 
     What `generate` carries from token to token is the blocks' state, of one
@@ -31,6 +37,11 @@ class TitansCausalLM(MemoryKeeper, keras_hub.models.CausalLM):
     What `memorize` reads, and `generate` where it is told to, is kept: it is
     what `generate` starts from. `get_memory`, `set_memory`, `save_memory`,
     `load_memory` and `reset_memory` see to it.
+
+    `generate`, `score`, `predict` and `memorize` also take a memory as
+    `memory`, and return the one after. Such calls are independent of each
+    other and of what the model keeps, so one model serves many users, each
+    in a thread of its own.
 
     Args:
         backbone: A `TitansBackbone`.
@@ -90,20 +101,74 @@ class TitansCausalLM(MemoryKeeper, keras_hub.models.CausalLM):
         outputs = backbone.token_embedding(backbone(inputs), reverse=True)
         super().__init__(inputs=inputs, outputs=outputs, **kwargs)
 
-    def call_with_cache(self, token_ids, cache):
+    def call_with_cache(self, token_ids, cache, padding_mask=None):
         """Read tokens from a state on.
 
         Args:
             token_ids: `(batch, length)`.
             cache: A state of the backbone's blocks.
+            padding_mask: `(batch, length)`. Tokens where it is 0 change
+                nothing. Defaults to `None`: all are real.
 
         Returns:
             The logits `(batch, length, vocabulary_size)`, the hidden states
             `(batch, length, hidden_dim)`, and the state after.
         """
-        hidden, cache = self.backbone.stream(token_ids, cache, training=False)
+        hidden, cache = self.backbone.stream(
+            token_ids, cache, padding_mask, training=False
+        )
         logits = self.backbone.token_embedding(hidden, reverse=True)
         return logits, hidden, cache
+
+    def generate(
+        self,
+        inputs,
+        *args,
+        memory=None,
+        return_memory=False,
+        keep_memory=False,
+        **kwargs,
+    ):
+        """As `keras_hub.models.CausalLM.generate`, from a memory on.
+
+        Args:
+            inputs: As `keras_hub.models.CausalLM.generate`'s.
+            *args: As `keras_hub.models.CausalLM.generate`.
+            memory: `MemorySnapshot`. The memory to start from, with a row for
+                each prompt of all batches, or with one for all. Defaults to
+                `None`, for the kept memory.
+            return_memory: bool. Whether to return the memory after the
+                prompts and what followed them, too. They are read once more
+                for that. Defaults to `False`.
+            keep_memory: bool. Whether that memory is kept. Other calls that
+                change the kept memory wait meanwhile. Defaults to `False`.
+            **kwargs: As `keras_hub.models.CausalLM.generate`.
+
+        Returns:
+            What `keras_hub.models.CausalLM.generate` returns. With
+            `return_memory=True` a pair: that, and a `MemorySnapshot` with a
+            row for each prompt.
+        """
+        return self._generate(
+            lambda: super(TitansCausalLM, self).generate(
+                inputs, *args, **kwargs
+            ),
+            memory,
+            return_memory,
+            keep_memory,
+        )
+
+    def make_generate_function(self):
+        """KerasHub's, with the memory to start from among its inputs."""
+        return self._generate_function(super().make_generate_function)
+
+    def _normalize_generate_inputs(self, inputs):
+        batches, is_scalar = super()._normalize_generate_inputs(inputs)
+        generation = current_generation()
+        if generation is not None:
+            batches = list(batches)
+            generation.check(batches)
+        return batches, is_scalar
 
     def generate_step(self, inputs, stop_token_ids=None):
         """Continue a batch of prompts. What `generate` compiles and calls.
@@ -184,6 +249,8 @@ class TitansCausalLM(MemoryKeeper, keras_hub.models.CausalLM):
         scoring_mode="logits",
         layer_intercept_fn=None,
         target_ids=None,
+        memory=None,
+        return_memory=False,
     ):
         """Logits or losses of given tokens.
 
@@ -194,10 +261,16 @@ class TitansCausalLM(MemoryKeeper, keras_hub.models.CausalLM):
             layer_intercept_fn: A function of the activations and a block's
                 number, or -1 for the embeddings, to what takes their place.
             target_ids: `(batch, length)`: what the loss is of.
+            memory: `MemorySnapshot`. The memory to start from, with a row for
+                each row of the tokens, or with one for all. Defaults to
+                `None`, for a fresh one.
+            return_memory: bool. Whether to return the memory after the real
+                tokens, too. Defaults to `False`.
 
         Returns:
             `(batch, length, vocabulary_size)`, or `(batch, length)` for
-            losses.
+            losses. With `return_memory=True` a pair: that, and a
+            `MemorySnapshot`.
         """
         check_choice("scoring_mode", scoring_mode, ("logits", "loss"))
         if scoring_mode == "loss" and target_ids is None:
@@ -208,15 +281,97 @@ class TitansCausalLM(MemoryKeeper, keras_hub.models.CausalLM):
         mask = None
         if padding_mask is not None:
             mask = ops.cast(padding_mask, "bool")
-        intercept = layer_intercept_fn or (lambda x, i: x)
+        states = None
+        if memory is not None or return_memory:
+            mine = fingerprint(self.backbone)
+            before = self._memory_before(memory, mine)
+            before = MemoryRows(before).take_all(len(token_ids))
+            states = before.to_state(self.memory_spec())
+        logits, states = self._logits(
+            token_ids, mask, layer_intercept_fn or (lambda x, i: x), states
+        )
+        result = logits
+        if scoring_mode == "loss":
+            result = ops.sparse_categorical_crossentropy(
+                target_ids, logits, from_logits=True
+            )
+        if not return_memory:
+            return result
+        read = token_ids.shape[1]
+        if mask is not None:
+            read = ops.convert_to_numpy(mask).sum(axis=1)
+        return result, MemorySnapshot(states, mine, before.tokens + read)
+
+    def _logits(self, token_ids, mask, intercept, states=None):
+        """The logits, and the states after; none where none were passed."""
         backbone = self.backbone
         x = intercept(backbone.token_embedding(token_ids), -1)
+        after = []
         for i, block in enumerate(backbone.transformer_layers):
-            x = intercept(block(x, mask=mask), i)
+            if states is None:
+                x = block(x, mask=mask)
+            else:
+                x, state = block(
+                    x, mask=mask, initial_state=states[i], return_state=True
+                )
+                after.append(state)
+            x = intercept(x, i)
         x = backbone.layer_norm(x)
         logits = backbone.token_embedding(x, reverse=True)
-        if scoring_mode == "logits":
-            return logits
-        return ops.sparse_categorical_crossentropy(
-            target_ids, logits, from_logits=True
+        return logits, after
+
+    def predict(
+        self,
+        x=None,
+        batch_size=None,
+        memory=None,
+        return_memory=False,
+        **kwargs,
+    ):
+        """As `keras_hub.models.CausalLM.predict`, from a memory on.
+
+        Args:
+            x: As `keras.Model.predict`'s.
+            batch_size: As `keras.Model.predict`'s.
+            memory: `MemorySnapshot`. The memory to start from, with a row for
+                each row of the data, or with one for all. Defaults to `None`,
+                for a fresh one.
+            return_memory: bool. Whether to return the memory after each row's
+                real tokens, too. Defaults to `False`.
+            **kwargs: As `keras.Model.predict`'s.
+
+        Returns:
+            What `keras.Model.predict` returns. With `return_memory=True` a
+            pair: that, and a `MemorySnapshot` with a row for each row of the
+            data.
+        """
+        if memory is None and not return_memory:
+            return super().predict(x, batch_size, **kwargs)
+
+        def read(token_ids, real, state):
+            logits, _, state = self.call_with_cache(token_ids, state, real)
+            return logits, state
+
+        if self.preprocessor is not None:
+            x, steps = self._preprocessed(x, kwargs.get("steps"))
+            kwargs["steps"] = steps
+        return self._predict(
+            read, x, memory, return_memory, batch_size=batch_size, **kwargs
         )
+
+    def _preprocessed(self, x, steps):
+        """Data for `predict` as token ids, and how many batches it has."""
+        unpack = keras.utils.unpack_x_y_sample_weight
+
+        def preprocessed(x):
+            x, _, _ = unpack(self.preprocess_samples(x))
+            return {name: ops.convert_to_numpy(x[name]) for name in x}
+
+        if isinstance(x, dict | list | tuple) or hasattr(x, "shape"):
+            return preprocessed(x), steps
+        batches = [
+            (preprocessed(unpack(batch)[0]),)
+            for batch in itertools.islice(x, steps)
+        ]
+        # Keras takes no other iterator than a generator.
+        return (batch for batch in batches), len(batches)

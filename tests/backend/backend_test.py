@@ -230,3 +230,19 @@ def test_an_eager_loop_leaves_no_graph_behind():
     )
     backend.scan(active, *map(tensors, (CARRY, XS, SHARED)))
     assert graphs() == before
+
+
+def test_inference_reads_the_weights_as_they_are():
+    weight = keras.Variable([2.0, 3.0])
+    kept = weight.value
+    run = backend.inference(
+        lambda x, state: (x * weight, {"a": state["a"] + 1}), [weight], False
+    )
+    ones = ops.ones((2,))
+    have, state = run(ones, {"a": ones})
+    close(have, np.array([2.0, 3.0]), 0)
+    close(state["a"], np.array([2.0, 2.0]), 0)
+    close(kept, np.array([2.0, 3.0]), 0)  # its buffer was not given away
+    weight.assign([5.0, 7.0])
+    have, _ = run(ones, {"a": ones})
+    close(have, np.array([5.0, 7.0]), 0)

@@ -1,5 +1,7 @@
 """What is read is kept, where it was asked for, and nowhere else."""
 
+import copy
+
 import keras
 import numpy as np
 import pytest
@@ -247,6 +249,9 @@ def test_it_is_no_part_of_the_model(of_ids, tmp_path):
     again = keras.saving.load_model(tmp_path / "model.keras")
     assert again.get_memory().tokens.tolist() == [0]
     again.set_memory(of_ids.get_memory())  # its weights are the same
+    assert copy.deepcopy(of_ids).get_memory().tokens.tolist() == [0]
+    clone = keras.models.clone_model(of_ids)
+    assert clone.get_memory().tokens.tolist() == [0]
 
 
 @pytest.mark.parametrize(

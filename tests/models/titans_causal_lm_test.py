@@ -1,5 +1,7 @@
 """Generation from a state of fixed size says what recomputing would say."""
 
+import json
+
 import keras
 import keras_hub
 import numpy as np
@@ -222,6 +224,10 @@ def test_a_preset_generates_the_same(text_model, tmp_path):
     text_model.compile(sampler="greedy")
     text_model.save_to_preset(str(tmp_path))
     wanted = text_model.generate("ab")
+    # What KerasHub writes for its own models names KerasHub's tasks.
+    metadata = json.loads((tmp_path / "metadata.json").read_text())
+    assert "CausalLM" in metadata["tasks"]
+    assert "MemoryKeeper" not in metadata["tasks"]
     for cls in (TitansCausalLM, keras_hub.models.CausalLM):
         loaded = cls.from_preset(str(tmp_path))
         assert type(loaded) is TitansCausalLM
