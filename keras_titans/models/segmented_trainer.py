@@ -97,6 +97,7 @@ class SegmentedTrainer(SteppedModel):
     ):
         check_positive_integer("segment_length", segment_length)
         check_positive_integer("segments_per_gradient", segments_per_gradient)
+        check_own_methods(model)
         stream = ModelStream(model, WITH_GATES if monitor else False)
         super().__init__(**kwargs)
         self.model = model
@@ -114,34 +115,29 @@ class SegmentedTrainer(SteppedModel):
         return self.model(inputs, training=training)
 
     def train_on_values(self, values, x, y, sample_weight):
-        step, cut = self._step(), self._cut(x, y, sample_weight)
-        values, loss, states = step.train(values, cut)
-        return self._told(values, loss, cut, states)
+        step = self._step(x, y, sample_weight)
+        return self._told(step.cut, *step.train(values))
 
     def test_on_values(self, values, x, y, sample_weight):
-        step, cut = self._step(), self._cut(x, y, sample_weight)
-        values, loss, states = step.test(values, cut)
-        return self._told(values, loss, cut, states)
+        step = self._step(x, y, sample_weight)
+        return self._told(step.cut, *step.test(values))
 
     def predict_on_values(self, values, x):
-        cut = self._cut(x)
-        segments = Segments(cut.length, self.segment_length)
-        return self._step().predict(values, cut, segments)
+        step = self._step(x)
+        segments = Segments(step.cut.length, self.segment_length)
+        return step.predict(values, segments)
 
     def watch(self, results):
         """Update the metrics that tell of one segment."""
         self.memory_monitor.watch(results)
 
-    def _step(self):
-        return SegmentedStep(self, self.stream, loss_reduction(self.loss))
-
-    def _cut(self, x, y=None, sample_weight=None):
+    def _step(self, x, y=None, sample_weight=None):
         x = tree.flatten(model_inputs(self.model, x))
         x, y, sample_weight = tree.map_structure(
             lambda v: None if v is None else ops.convert_to_tensor(v),
             (x, y, sample_weight),
         )
-        return SegmentCut(
+        cut = SegmentCut(
             x,
             self.stream.is_sequence,
             y,
@@ -149,14 +145,16 @@ class SegmentedTrainer(SteppedModel):
             self.segment_length,
             self.segments_per_gradient,
         )
+        return SegmentedStep(self, self.stream, cut)
 
-    def _told(self, values, loss, cut, states):
+    def _told(self, cut, values, loss, states):
         """The values with the loss and the states in the metrics."""
         tracker = next(m for m in self.metrics if m.name == "loss")
         variables = self.metrics_variables
         mapping = list(zip(variables, values.metrics, strict=True))
         with keras.StatelessScope(state_mapping=mapping) as scope:
-            tracker.update_state(self.reported(loss), sample_weight=cut.rows)
+            loss *= ops.cast(self.replicas(), loss.dtype)
+            tracker.update_state(loss, sample_weight=cut.rows)
             self.memory_monitor.finish(states)
         metrics = [
             old if (new := scope.get_current_value(v)) is None else new
@@ -180,29 +178,13 @@ class SegmentedTrainer(SteppedModel):
         return cls(**{**config, "model": model})
 
 
-def loss_reduction(loss):
-    """How the losses of `compile` are put together: the same for each."""
-    names = {
-        "sum_over_batch_size": "mean",
-        "auto": "mean",
-        "mean": "mean",
-        "sum": "sum",
-        "mean_with_sample_weight": "mean_with_sample_weight",
-    }
-    found = {
-        getattr(x, "reduction", "mean")
-        for x in tree.flatten(loss)
-        if x is not None
-    }
-    if not found <= set(names):
-        raise ValueError(
-            "A loss must be reduced to a number, by one of the reductions "
-            f"{', '.join(map(repr, names))}. Received: reduction {found}."
-        )
-    found = {names[x] for x in found}
-    if len(found) > 1:
-        raise ValueError(
-            "The losses of all outputs must have the same reduction. "
-            f"Received: {sorted(found)}."
-        )
-    return found.pop() if found else "mean"
+def check_own_methods(model):
+    """Raise a ValueError for a model that `fit` trains in its own way."""
+    for name in ("train_step", "test_step", "compute_loss", "compute_metrics"):
+        own = getattr(type(model), name, None)
+        if own is not getattr(keras.Model, name):
+            raise ValueError(
+                f"Argument `model` must have no `{name}` of its own, which "
+                "the trainer would not call. Put it into a subclass of "
+                f"`SegmentedTrainer`. Received: {type(model).__name__}."
+            )
