@@ -7,7 +7,6 @@ the whole.
 """
 
 import contextlib
-import copy
 import functools
 from typing import Any, NamedTuple
 
@@ -26,7 +25,7 @@ from keras_titans.models.token_loss import values_of
 class OutputLoss(NamedTuple):
     """One of the compiled losses, and what it divides by."""
 
-    loss: Any  # summed
+    loss: Any
     reduction: str
     form: LossForm
     output: Any  # the model's, symbolic
@@ -166,7 +165,7 @@ class SequenceLoss:
         def share(i, loss, y_true, y_pred, sample_weight):
             output = self.outputs[i]
             weight = _for_each_token(sample_weight, output, length)
-            total = output.loss(y_true, y_pred, weight)
+            total = _summed(loss, y_true, y_pred, weight)
             if not output.form.per_token:
                 total *= ops.cast(part, total.dtype)
             by = whole.outputs[i], group.outputs[i]
@@ -211,8 +210,10 @@ class SequenceLoss:
 
     @contextlib.contextmanager
     def _losses_as(self, fn):
-        """Keras takes `fn(i, loss, y_true, y_pred, sample_weight)` for loss
-        `i` in here."""
+        """A context where `fn` stands for Keras' compiled losses.
+
+        It is called as `fn(i, loss, y_true, y_pred, sample_weight)`.
+        """
         compiled = self.trainer._compile_loss
         if compiled is None:
             yield
@@ -238,10 +239,8 @@ class SequenceLoss:
         by_weight = loss.reduction == "mean_with_sample_weight"
         weighed = weight is not None and self.cut.has_tokens(weight)
         _check_weights(loss, form, mask is not None, weight, weighed)
-        summed = copy.copy(loss)
-        summed.reduction = "sum"
         return OutputLoss(
-            summed,
+            loss,
             loss.reduction,
             form,
             y_pred,
@@ -289,6 +288,15 @@ def _for_each_token(weight, output, length):
     if output.form.per_token and weight.shape[1] == 1:
         weight = ops.repeat(weight, length, axis=1)
     return ops.copy(weight)
+
+
+def _summed(loss, *args):
+    """A loss that is not divided by anything."""
+    kept, loss.reduction = loss.reduction, "sum"
+    try:
+        return loss(*args)
+    finally:
+        loss.reduction = kept
 
 
 def _divided(total, divisors, whole, group, part):

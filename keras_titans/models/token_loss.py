@@ -1,7 +1,7 @@
 """How a loss is put together from the losses of single tokens."""
 
 import functools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -94,6 +94,7 @@ class _MaskOf(keras.layers.Layer):
 
     def __init__(self, tell):
         super().__init__(name="mask_of", autocast=False)
+        self.supports_masking = True
         self.tell = tell
 
     def call(self, values, mask=None):

@@ -9,6 +9,7 @@ from keras import ops
 from keras_titans.layers import MemoryAsGate
 from keras_titans.layers import NeuralMemory
 from keras_titans.layers import TitansBlock
+from keras_titans.memory import UpdateRule
 from keras_titans.models import SegmentedTrainer
 from keras_titans.models import StreamingModel
 from tests.helpers import close
@@ -84,11 +85,7 @@ def step(model, x=X, y=Y, weight=WEIGHT):
 
 def assert_same_step(one, other, tolerance=1e-5, **data):
     (logs, weights), (want_logs, want) = step(one, **data), step(other, **data)
-    assert logs.keys() == want_logs.keys()
-    for name in logs:
-        np.testing.assert_allclose(
-            logs[name], want_logs[name], rtol=tolerance, err_msg=name
-        )
+    assert_same_logs(logs, want_logs, tolerance)
     close(weights, want, tolerance)
 
 
@@ -173,39 +170,35 @@ def test_a_step_for_each_group(eager):
     assert int(trainer.optimizer.iterations) == 2
 
 
-@compiles
-def test_padding():
-    x = X.copy()
-    x[0, 8:] = 0
-    x[1, 2:4] = 0
-    x[1, 9:] = 0  # a last segment of nothing else
-    make_one = lambda: make(mask_zero=True)
-    trainer = SegmentedTrainer(make_one(), 4, 4)
-    # On JAX the plain step's metrics don't see the mask.
-    metrics = {"weighted_metrics": [] if BACKEND == "jax" else ["accuracy"]}
-    one, other = compiled(trainer, **metrics), compiled(make_one(), **metrics)
-    assert_same_step(one, other, x=x)
-    plain = compiled(make())
-    assert abs(step(plain, x)[0]["loss"] - step(other, x)[0]["loss"]) > 1e-3
+PADDED, LEFT_OUT = X.copy(), Y.copy()
+# The outputs of padding are the same as long as segments begin with a token,
+# and metrics count them where Keras does not hand them the mask.
+PADDED[0, 7:10] = 0
+PADDED[1, 2:4] = 0
+PADDED[1, 11:] = 0
+LEFT_OUT[0, 1:10] = -1
+LEFT_OUT[1, 5:10] = -1  # a segment of nothing else
+ROWS = np.array([[0.5], [2.0]], "float32")
+LEVEL = RNG.normal(size=(2, 13, 2)).astype("float32")
+MEANS = ("sum_over_batch_size", "mean_with_sample_weight")
+REDUCTIONS = (*MEANS, "sum")
 
 
-@compiles
-@pytest.mark.parametrize("reduction", ["sum", "mean_with_sample_weight"])
-def test_reductions(reduction):
-    loss = crossentropy(reduction=reduction)
-    options = {"kernel_regularizer": "l2"}
-    sgd = lambda: keras.optimizers.SGD(0.01)
-    trainer = SegmentedTrainer(make(**options), 5, 3)
-    assert_same_step(
-        compiled(trainer, sgd(), loss), compiled(make(**options), sgd(), loss)
-    )
+class MeanSquare(layers.Layer):
+    def call(self, x):
+        self.add_loss(ops.mean(ops.square(x)))
+        return x
 
 
-@compiles
-def test_regularizers_count_once():
-    options = {"kernel_regularizer": "l2"}
-    trainer = SegmentedTrainer(make(**options), 5, 3)
-    assert_same_step(compiled(trainer), compiled(make(**options)))
+def tokenwise(mask_zero=False, write_cost=0.0, units=WORDS, **options):
+    """A smaller model; the same one every time."""
+    keras.utils.set_random_seed(1)
+    tokens = keras.Input((None,), dtype="int32")
+    x = layers.Embedding(WORDS, 4, mask_zero=mask_zero)(tokens)
+    rule = UpdateRule(write_cost=write_cost)
+    x = memory(update_rule=rule)(x)
+    outputs = layers.Dense(units, name="logits", **options)(x)
+    return randomized(keras.Model(tokens, outputs))
 
 
 def several_outputs():
@@ -214,30 +207,149 @@ def several_outputs():
         "tokens": keras.Input((None,), dtype="int32", name="tokens"),
         "scale": keras.Input((1,), name="scale"),
     }
-    x = layers.Embedding(WORDS, 4)(inputs["tokens"])
-    x = memory()(x) * inputs["scale"][:, None]
+    x = memory()(layers.Embedding(WORDS, 4, mask_zero=True)(inputs["tokens"]))
+    scaled = x * inputs["scale"][:, None]  # without a mask
     outputs = {
         "next": layers.Dense(WORDS, name="next")(x),
-        "level": layers.Dense(2, name="level")(x),
+        "level": layers.Dense(2, name="level")(scaled),
     }
     return randomized(keras.Model(inputs, outputs))
 
 
-@compiles
-def test_several_inputs_and_outputs():
-    x = {"tokens": X, "scale": np.array([[1.0], [2.0]], "float32")}
-    y = {"next": Y, "level": RNG.normal(size=(2, 13, 2)).astype("float32")}
-    loss = {"next": crossentropy(), "level": "mse"}
-    options = {"loss_weights": {"next": 1.0, "level": 0.3}}
-    assert_same_step(
-        compiled(
-            SegmentedTrainer(several_outputs(), 5, 3), None, loss, **options
-        ),
-        compiled(several_outputs(), None, loss, **options),
-        x=x,
-        y=y,
-        weight=None,
+def added_losses():
+    model = tokenwise(kernel_regularizer="l2")
+    x, y = model.inputs[0], MeanSquare()(model.outputs[0])
+    return keras.Model(x, y)
+
+
+def masked():
+    return tokenwise(mask_zero=True)
+
+
+def ignoring(y_true, y_pred):
+    return keras.losses.sparse_categorical_crossentropy(
+        y_true, y_pred, from_logits=True, ignore_class=-1
     )
+
+
+def case(model=tokenwise, x=X, y=Y, loss=None, fit=None, **compile_options):
+    data = {"x": x, "y": y, **(fit or {})}
+    return model, loss or crossentropy, data, compile_options
+
+
+def outputs_case(reduction, other):
+    return case(
+        several_outputs,
+        {"tokens": PADDED, "scale": np.array([[1.0], [2.0]], "float32")},
+        {"next": LEFT_OUT, "level": LEVEL},
+        lambda: {
+            "next": crossentropy(ignore_class=-1, reduction=reduction),
+            "level": keras.losses.MeanSquaredError(reduction=other),
+        },
+        {"sample_weight": {"next": WEIGHT, "level": ROWS}},
+        loss_weights={"next": 0.7, "level": 0.3},
+        metrics={"next": "accuracy", "level": "mae"},
+    )
+
+
+ACCURACY = {"metrics": ["accuracy"], "weighted_metrics": ["accuracy"]}
+TOKENS, OF_ROWS = {"sample_weight": WEIGHT}, {"sample_weight": ROWS}
+LIKE_FIT = {
+    **{
+        f"mask, weights, {how}": case(
+            masked,
+            PADDED,
+            loss=lambda how=how: crossentropy(reduction=how),
+            fit=TOKENS,
+            **ACCURACY,
+        )
+        for how in REDUCTIONS
+    },
+    **{
+        f"mask, ignore_class, {how}": case(
+            masked,
+            PADDED,
+            LEFT_OUT,
+            lambda how=how: crossentropy(reduction=how, ignore_class=-1),
+            **ACCURACY,
+        )
+        for how in REDUCTIONS
+    },
+    **{
+        f"weights of rows, {how}": case(
+            loss=lambda how=how: crossentropy(reduction=how),
+            fit=OF_ROWS,
+            **ACCURACY,
+        )
+        for how in REDUCTIONS
+    },
+    "ignore_class, weights": case(
+        y=LEFT_OUT,
+        loss=lambda: crossentropy(ignore_class=-1, reduction=MEANS[1]),
+        fit=TOKENS,
+    ),
+    "a function that masks": case(y=LEFT_OUT, loss=lambda: ignoring),
+    "added losses": case(
+        added_losses, fit=TOKENS, loss=lambda: crossentropy(reduction="sum")
+    ),
+    "write cost, mask": case(
+        lambda: tokenwise(mask_zero=True, write_cost=0.5), PADDED
+    ),
+    "a mean of each row": case(
+        lambda: tokenwise(units=1),
+        y=WEIGHT,
+        loss=lambda: "mse",
+        fit={"class_weight": {i: 0.5 + i for i in range(13)}},
+        weighted_metrics=["mae"],
+    ),
+    "outputs, one sum": outputs_case(MEANS[0], "sum"),
+    "outputs, by weight": outputs_case(MEANS[1], MEANS[1]),
+}
+
+
+@compiles
+@pytest.mark.parametrize("name", LIKE_FIT)
+def test_what_counts_is_what_counts_in_fit(name):
+    make_model, loss, data, options = LIKE_FIT[name]
+    plain = compiled(
+        make_model(), keras.optimizers.SGD(0.05), loss(), **options
+    )
+    trainer = compiled(
+        SegmentedTrainer(make_model(), 5, 3),
+        keras.optimizers.SGD(0.05),
+        loss(),
+        **options,
+    )
+    for _ in range(2):
+        assert_same_logs(fitted(trainer, data), fitted(plain, data))
+    close(*(to_numpy(m.trainable_variables) for m in (trainer, plain)), 1e-5)
+    data = {name: data[name] for name in data if name != "class_weight"}
+    assert_same_logs(evaluated(trainer, data), evaluated(plain, data))
+
+
+def fitted(model, data):
+    return model.fit(**copied(data), verbose=0).history
+
+
+def evaluated(model, data):
+    return model.evaluate(**copied(data), verbose=0, return_dict=True)
+
+
+def copied(data):
+    """Keras masks weights where they lie on PyTorch."""
+    return keras.tree.map_structure(np.copy, data)
+
+
+def assert_same_logs(have, want, tolerance=1e-5):
+    assert have.keys() == want.keys()
+    for name in want:
+        np.testing.assert_allclose(
+            have[name], want[name], rtol=tolerance, err_msg=name
+        )
+
+
+def test_predict_of_several_inputs_and_outputs():
+    x = {"tokens": X, "scale": np.array([[1.0], [2.0]], "float32")}
     one = SegmentedTrainer(several_outputs(), 5)
     close(one.predict(x, verbose=0), several_outputs()(x), 1e-5)
 
