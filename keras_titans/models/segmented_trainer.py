@@ -28,9 +28,27 @@ class SegmentedTrainer(SteppedModel):
     model's own weights that it trains, so afterwards `trainer.model` is used
     and saved like any other. `evaluate` and `predict` go by segments too.
 
-    Losses and metrics are those of whole sequences. Where the truncation is
-    off, so are the gradients. Losses that layers add (`add_loss`) count as
-    means over tokens.
+    Losses and metrics are those of `fit` with the model itself, whatever
+    leaves tokens out or weighs them: masks, `ignore_class`, sample weights,
+    `reduction`, `loss_weights`. So are the gradients where one group of
+    segments covers the sequence. This holds for:
+
+    - A loss of each token, such as crossentropy, or the mean of such losses
+      over a row's tokens. The outputs of a model may have different losses.
+      Before the first step, the trainer tries each loss on a few made-up
+      tokens, and refuses one whose pieces do not add up, such as Dice or CTC.
+    - Sample weights of shape `(batch, length)` or `(batch, 1)`. Keras and the
+      trainer refuse `(batch,)` for a loss of each token. `class_weight` makes
+      weights of that shape.
+    - Masks that the model makes from its inputs alone.
+    - Regularizers of weights, and losses that layers add (`add_loss`) as means
+      over all tokens. The trainer takes any added loss for such a mean.
+    - `keras.metrics.Mean` and its subclasses, and metrics that add up over
+      tokens, such as `keras.metrics.AUC`.
+
+    The outputs of padding may differ from the model's. A subclass may override
+    `compute_loss`, which is called for each segment. What it adds to the
+    compiled losses counts as a mean over the segment's tokens.
 
     Args:
         model: A functional or sequential model of sequences that
@@ -42,8 +60,8 @@ class SegmentedTrainer(SteppedModel):
             group of so many segments is run twice, but for its last segment.
         accumulate: Whether the gradients of all groups of a sequence are put
             together, for one step of the optimizer with each batch. If not,
-            there is a step after each group, with the mean loss over the
-            group.
+            there is a step after each group, with the loss of the group. The
+            logs have the loss of the whole sequence in both cases.
         monitor: Whether the logs tell of each memory: its mean surprise, its
             mean gates, and its norm after the last token.
         **kwargs: `name` and so on, for `keras.Model`.

@@ -32,6 +32,14 @@ RNG = np.random.default_rng(0)
 TEXT = RNG.integers(1, WORDS, (2, 14))
 WEIGHT = RNG.uniform(0.5, 2.0, (2, 13)).astype("float32")
 X, Y = TEXT[:, :-1], TEXT[:, 1:]
+PADDED, LEFT_OUT = X.copy(), Y.copy()
+# The outputs of padding are the same as long as segments begin with a token,
+# and metrics count them where Keras does not hand them the mask.
+PADDED[0, 7:10] = 0
+PADDED[1, 2:4] = 0
+PADDED[1, 11:] = 0
+LEFT_OUT[0, 1:10] = -1
+LEFT_OUT[1, 5:10] = -1  # a segment of nothing else
 
 
 def memory(**options):
@@ -157,27 +165,23 @@ def test_a_step_for_each_group(eager):
     streaming = StreamingModel(model)
     _, states = streaming((X[:, :half], streaming.get_initial_state(2)))
     states = to_numpy(states)
-    first, _ = step(compiled(model), X[:, :half], Y[:, :half], None)
+    loss = crossentropy(ignore_class=-1)
+    y = LEFT_OUT[:, :12]
+    first, _ = step(compiled(model, loss=loss), X[:, :half], y[:, :half], None)
     # The second from its state, with the weights as they are now.
     logits, _ = streaming((X[:, half:12], states))
-    second = float(to_numpy(crossentropy()(Y[:, half:12], logits)))
+    second = float(to_numpy(loss(y[:, half:], logits)))
 
     trainer = SegmentedTrainer(make(), 3, 2, accumulate=False)
-    logs, _ = step(compiled(trainer, eager=eager), X[:, :12], Y[:, :12], None)
+    trainer = compiled(trainer, loss=loss, eager=eager)
+    logs, _ = step(trainer, X[:, :12], y, None)
+    # Six of the first group's tokens count, and four of the second's.
     np.testing.assert_allclose(
-        logs["loss"], (first["loss"] + second) / 2, rtol=1e-5
+        logs["loss"], (6 * first["loss"] + 4 * second) / 10, rtol=1e-5
     )
     assert int(trainer.optimizer.iterations) == 2
 
 
-PADDED, LEFT_OUT = X.copy(), Y.copy()
-# The outputs of padding are the same as long as segments begin with a token,
-# and metrics count them where Keras does not hand them the mask.
-PADDED[0, 7:10] = 0
-PADDED[1, 2:4] = 0
-PADDED[1, 11:] = 0
-LEFT_OUT[0, 1:10] = -1
-LEFT_OUT[1, 5:10] = -1  # a segment of nothing else
 ROWS = np.array([[0.5], [2.0]], "float32")
 LEVEL = RNG.normal(size=(2, 13, 2)).astype("float32")
 MEANS = ("sum_over_batch_size", "mean_with_sample_weight")
@@ -507,12 +511,29 @@ def pooled():
     return keras.Model(tokens, ops.mean(memory()(tokens), axis=1))
 
 
+class OwnLoss(keras.Model):
+    def compute_loss(self, *args, **kwargs):
+        return ops.zeros(())
+
+
+def own_loss():
+    model = make()
+    return OwnLoss(model.inputs, model.outputs)
+
+
+def masked_by_memory():
+    tokens = keras.Input((None, 4))
+    return keras.Model(tokens, layers.Masking()(memory()(tokens)))
+
+
 @pytest.mark.parametrize(
     "make_trainer, message",
     [
         (lambda: SegmentedTrainer(make(), 0), "`segment_length`"),
         (lambda: SegmentedTrainer(make(), 4, 0), "`segments_per_gradient`"),
         (lambda: SegmentedTrainer(pooled(), 4), "an entry for each token"),
+        (lambda: SegmentedTrainer(own_loss(), 4), "no `compute_loss` of its"),
+        (lambda: SegmentedTrainer(masked_by_memory(), 4), "masks that its"),
     ],
 )
 def test_constructor_errors(make_trainer, message):
@@ -524,8 +545,29 @@ def test_step_errors():
     trainer = compiled(SegmentedTrainer(make(), 4), loss="mse")
     with pytest.raises(ValueError, match="entry for each of the 13 tokens"):
         trainer.train_on_batch(X, np.zeros((2, 1, WORDS)))
-    trainer = compiled(
-        SegmentedTrainer(make(), 4), loss=crossentropy(reduction="none")
-    )
-    with pytest.raises(ValueError, match="reduced to a number"):
-        trainer.train_on_batch(X, Y)
+
+
+ONE_HOT = np.eye(WORDS, dtype="float32")[Y]
+
+
+@pytest.mark.parametrize(
+    "loss, y, weight, message",
+    [
+        (crossentropy(reduction="none"), Y, None, "reduced to a number"),
+        ("dice", ONE_HOT, None, "'dice', which gives"),
+        (keras.losses.Tversky(), ONE_HOT, None, "a loss of each token"),
+        (keras.losses.CTC(), Y, None, "a loss of each token"),
+        (lambda y, p: ops.mean(y - p), ONE_HOT, None, "a loss of each token"),
+        (
+            lambda y, p: ops.mean(ops.abs(y - ops.flip(p, 1)), axis=-1),
+            ONE_HOT,
+            None,
+            "not those of its pieces",
+        ),
+        (crossentropy(), Y[:, :2], ROWS[:, 0], "one for all of a row's"),
+    ],
+)
+def test_losses_that_cannot_be_cut(loss, y, weight, message):
+    trainer = compiled(SegmentedTrainer(tokenwise(), 4), loss=loss)
+    with pytest.raises(ValueError, match=message):
+        trainer.train_on_batch(X[:, : y.shape[1]], y, weight)
