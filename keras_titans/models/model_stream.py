@@ -80,7 +80,9 @@ class ModelStream:
 
     def _mask_graph(self, inputs, masks_of_layers):
         """A model from inputs to the masks of outputs and of `paying`."""
-        self.paying, self.output_masks, masks = {}, {}, {}
+        self.paying: dict[str, Any] = {}
+        self.output_masks: dict[int, str] = {}
+        masks = {}
         for name, layer in self.layers.items():
             again = any(layer is x for x in self.paying.values())
             if name in masks_of_layers and has_cost(layer) and not again:

@@ -196,7 +196,7 @@ class SequenceLoss:
 
         Keras says what belongs together.
         """
-        found = []
+        found: list[Any] = []
         if self.trainer._compile_loss is None:
             return found
 

@@ -1,7 +1,7 @@
 """How a loss is put together from the losses of single tokens."""
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -81,7 +81,7 @@ def values_of(loss, y_true, y_pred):
 
 def mask_of(values):
     """The mask that a loss has put on its values, or None."""
-    found = []
+    found: list[Any] = []
     _MaskOf(found.append)(values)
     return found[0]
 
