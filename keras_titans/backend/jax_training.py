@@ -3,6 +3,7 @@
 import jax
 import keras
 from keras import ops
+from keras import tree
 
 from keras_titans.backend.stepped_model import SteppedModelBase
 from keras_titans.backend.stepped_model import Values
@@ -47,6 +48,11 @@ def vjp_with_aux(fn, primals):
     return values, lambda cotangents: list(pullback(list(cotangents))), aux
 
 
+def at_once():
+    """A context whose operations give numbers, also within a trace."""
+    return jax.ensure_compile_time_eval()
+
+
 class SteppedModel(SteppedModelBase):
     """`SteppedModelBase` on JAX."""
 
@@ -88,6 +94,10 @@ class SteppedModel(SteppedModelBase):
         mapping = list(zip(self.optimizer.variables, values.optimizer))
         with keras.StatelessScope(state_mapping=mapping):
             return self.optimizer.scale_loss(ops.ones(()))
+
+    def for_metrics(self, outputs, training):
+        # Keras takes the gradient around the outputs here, where masks go.
+        return tree.map_structure(ops.copy, outputs) if training else outputs
 
     def _logs(self, values):
         mapping = list(zip(self.metrics_variables, values.metrics))

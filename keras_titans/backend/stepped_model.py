@@ -57,9 +57,16 @@ class SteppedModelBase(keras.Model):
         """What the optimizer wants gradients multiplied by."""
         raise NotImplementedError
 
-    def reported(self, loss):
-        """A loss that was descended, as logs are to have it."""
-        return loss
+    def replicas(self):
+        """How many copies of the model share a batch and add gradients up.
+
+        Keras divides means by it, and multiplies what it logs.
+        """
+        return 1
+
+    def for_metrics(self, outputs, training):
+        """Outputs with the masks that metrics see in `fit` or `evaluate`."""
+        return outputs
 
 
 class StatefulSteps(SteppedModelBase):

@@ -64,6 +64,11 @@ def vjp_with_aux(fn, primals):
     return values, pullback, aux
 
 
+def at_once():
+    """A context whose operations give numbers, also within a trace."""
+    return tf.init_scope()
+
+
 class SteppedModel(StatefulSteps):
     """`SteppedModelBase` on TensorFlow."""
 
@@ -73,10 +78,8 @@ class SteppedModel(StatefulSteps):
     def _values(self):
         return tree.map_structure(tf.convert_to_tensor, super()._values())
 
-    def reported(self, loss):
-        # Keras divides losses by the replicas, whose gradients are summed.
-        replicas = tf.distribute.get_strategy().num_replicas_in_sync
-        return loss * tf.cast(replicas, loss.dtype)
+    def replicas(self):
+        return tf.distribute.get_strategy().num_replicas_in_sync
 
     def optimized(self, values, gradients):
         self.optimizer.apply_gradients(

@@ -5,14 +5,15 @@ from typing import Any, NamedTuple
 import keras
 from keras import tree
 
+from keras_titans.layers.watching import memory_in
 from keras_titans.models.stateful_calls import StatefulCalls
 from keras_titans.models.stateful_calls import are_sequences
+from keras_titans.models.stateful_calls import mixer_of
 from keras_titans.models.stateful_calls import streamed_inputs
 
 
 class StreamResults(NamedTuple):
     outputs: Any  # the model's
-    mask: Any  # of the first output, `(batch, length)`, or None
     surprises: dict[str, Any]  # by the layer's name
     masks: dict[str, Any]  # what each layer saw, if any
     states: dict[str, Any]
@@ -40,9 +41,8 @@ class ModelStream:
             "surprises": dict(sorted(calls.surprises.items())),
             "masks": dict(sorted(calls.masks.items())),
         }
-        mask = getattr(tree.flatten(outputs)[0], "_keras_mask", None)
-        if mask is not None:
-            results["mask"] = mask
+        self.outputs = outputs  # symbolic
+        self._masks = self._mask_graph(inputs, calls.masks)
         self._graph = keras.Model(
             (inputs, dict(sorted(calls.states.items()))), results
         )
@@ -52,11 +52,16 @@ class ModelStream:
         results = self._graph((self.as_inputs(x), states), training=training)
         return StreamResults(
             results["outputs"],
-            results.get("mask"),
             results["surprises"],
             results["masks"],
             results["states"],
         )
+
+    def masks(self, x):
+        """The masks that losses are counted by, for inputs, a flat list."""
+        if self._masks is None:
+            return {}
+        return self._masks(self.as_inputs(x))
 
     def as_inputs(self, x):
         """A flat list of inputs as the model's own structure."""
@@ -69,6 +74,38 @@ class ModelStream:
             for name, layer in self.layers.items()
         }
         return dict(sorted(states.items()))
+
+    def _mask_graph(self, inputs, masks_of_layers):
+        """A model from inputs to the masks of outputs and of `paying`."""
+        self.paying: dict[str, Any] = {}
+        self.output_masks: dict[int, str] = {}
+        masks = {}
+        for name, layer in self.layers.items():
+            again = any(layer is x for x in self.paying.values())
+            if name in masks_of_layers and has_cost(layer) and not again:
+                self.paying[name] = layer
+                masks[name] = masks_of_layers[name]
+        for i, x in enumerate(tree.flatten(self.outputs)):
+            mask = getattr(x, "_keras_mask", None)
+            if mask is not None:
+                self.output_masks[id(x)] = f"mask of output {i}"
+                masks[f"mask of output {i}"] = mask
+        if not masks:
+            return None
+        try:
+            return keras.Model(inputs, masks)
+        except ValueError as error:
+            raise ValueError(
+                "Argument `model` must have masks that its inputs alone make, "
+                "so that what counts is known before it runs. Received: "
+                f"masks of {', '.join(masks)} which a memory has a part in."
+            ) from error
+
+
+def has_cost(layer):
+    """Whether a layer's memory pays for what it writes."""
+    mixer = mixer_of(layer)
+    return mixer.has_memory and memory_in(mixer).write_cost > 0.0
 
 
 def _check_outputs(outputs):

@@ -1,28 +1,13 @@
-"""One segment of a sequence: run from given states, outside of variables.
-
-A segment's loss is a mean of its own. In the whole's it weighs as much as the
-tokens that it is a mean of: a group's loss is `sum(share * loss) / sum(share)`.
-"""
+"""One segment of a sequence: run from given states, outside of variables."""
 
 from typing import Any, NamedTuple
 
 import keras
 from keras import ops
-from keras import tree
-
-
-class Sums(NamedTuple):
-    """Of losses times their shares, and of the shares."""
-
-    loss: Any
-    share: Any
-
-    def mean(self):
-        return ops.divide_no_nan(self.loss, self.share)
 
 
 class SegmentRun(NamedTuple):
-    sums: Sums
+    loss: Any  # its part of the sequence's
     states: Any
     seeds: list[Any]  # and what else layers change
     metrics: list[Any]
@@ -32,15 +17,15 @@ class Segment:
     """What a `SegmentedStep` does with each segment.
 
     Args:
-        trainer: The trainer: its `compute_loss` and `compute_metrics`.
+        trainer: The trainer: its `compute_metrics`.
         stream: A `ModelStream` of its model.
-        reduction: The losses': how segments' are put together.
+        loss: The batch's `SequenceLoss`.
     """
 
-    def __init__(self, trainer, stream, reduction):
+    def __init__(self, trainer, stream, loss):
         self.trainer = trainer
         self.stream = stream
-        self.reduction = reduction
+        self.loss = loss
 
     def after(self, weights, seeds, states, piece):
         """The states and seeds that a segment leaves, and nothing else."""
@@ -56,52 +41,49 @@ class Segment:
         with keras.StatelessScope(state_mapping=mapping):
             return self.stream(x, states, training=False)
 
-    def run(self, weights, seeds, metrics, states, piece, lengths, training):
-        """A segment's loss and metrics, and what it leaves."""
+    def divisors(self, weights, seeds, *segments):
+        """The loss' `Divisors` of some segments."""
+        mapping = self._mapping(weights, seeds)
+        with keras.StatelessScope(state_mapping=mapping):
+            return self.loss.divisors(*segments)
+
+    def run(self, weights, seeds, metrics, states, piece, scales, training):
+        """A segment's loss and metrics, and what it leaves.
+
+        `scales`: its tokens, and the `Divisors` of the sequence and of the
+        group.
+        """
         x, y, weight = piece
-        length, whole = lengths
+        length, divisors = scales
         trainer = self.trainer
         mapping = self._mapping(weights, seeds, metrics)
         scope = keras.StatelessScope(state_mapping=mapping, collect_losses=True)
         with scope:
             results = self.stream(x, states, training=training)
+            loss = self.loss.of_segment(
+                piece, length, results, scope.losses, divisors, training
+            )
+            outputs = trainer.for_metrics(results.outputs, training)
             x = self.stream.as_inputs(x)
-            outputs = results.outputs
-            # Copies, because on PyTorch a loss masks weights in place.
-            weight_of_loss = tree.map_structure(
-                lambda w: None if w is None else ops.copy(w), weight
-            )
-            loss = trainer.compute_loss(
-                x, y, outputs, weight_of_loss, training=training
-            )
-            part = ops.cast(length, loss.dtype) / ops.cast(whole, loss.dtype)
-            if self.reduction == "sum":
-                share = part
-                others = [ops.sum(other) for other in trainer.losses]
-                loss = loss - (1.0 - part) * sum(others, 0.0)
-            else:
-                share = part * self._share(results, weight, loss.dtype)
-                loss = loss * share
             trainer.compute_metrics(x, y, outputs, weight)
             trainer.watch(results)
         return SegmentRun(
-            Sums(loss, ops.stop_gradient(share)),
+            loss,
             results.states,
             self._current(scope, "non_trainable", seeds),
             self._weighed(
-                metrics, self._current(scope, "metrics", metrics), length
+                metrics,
+                self._current(scope, "metrics", metrics),
+                ops.cast(length, "float32")
+                / ops.cast(divisors[0].tokens, "float32"),
             ),
         )
 
-    def _weighed(self, before, after, length):
-        """Metrics' values after a segment that may be shorter than others.
+    def _weighed(self, before, after, part):
+        """Metrics' values after a segment that is a part of a sequence.
 
-        A `Mean` takes any segment's mean for as much as any other's.
+        A `Mean` takes any call's mean for as much as any other's.
         """
-        size = self.trainer.segment_length
-        if isinstance(length, int) and length == size:
-            return after
-        part = ops.cast(length, "float32") / size
         means = mean_variables(self.trainer)
         return [
             old + ops.cast(part, new.dtype) * (new - old)
@@ -111,18 +93,6 @@ class Segment:
                 self.trainer.metrics_variables, before, after, strict=True
             )
         ]
-
-    def _share(self, results, weight, dtype):
-        """Of a segment's tokens, how much the loss is a mean of."""
-        mask = None
-        if results.mask is not None:
-            mask = ops.cast(results.mask, dtype)
-        if self.reduction == "mean_with_sample_weight" and weight is not None:
-            weight = ops.cast(tree.flatten(weight)[0], dtype)
-            if len(weight.shape) == 1:
-                weight = weight[:, None]
-            mask = weight if mask is None else weight * mask
-        return 1.0 if mask is None else ops.mean(mask)
 
     def initial_states(self, weights, cut):
         mapping = self._mapping(weights, None)

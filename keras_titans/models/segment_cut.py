@@ -61,11 +61,12 @@ class SegmentCut:
         ]
         y = tree.map_structure(lambda v: None if v is None else take(v), self.y)
         weight = tree.map_structure(
-            lambda v: take(v) if self._has_tokens(v) else v, self.sample_weight
+            lambda v: take(v) if self.has_tokens(v) else v, self.sample_weight
         )
         return x, y, weight
 
-    def _has_tokens(self, weight):
+    def has_tokens(self, weight):
+        """Whether weights have an entry for each token."""
         if weight is None or len(weight.shape) < 2:
             return False
         return weight.shape[1] != 1 or self.length == 1

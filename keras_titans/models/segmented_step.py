@@ -18,7 +18,7 @@ from keras_titans.backend.training import loop
 from keras_titans.backend.training import replayed
 from keras_titans.backend.training import vjp_with_aux
 from keras_titans.models.segment import Segment
-from keras_titans.models.segment import Sums
+from keras_titans.models.sequence_loss import SequenceLoss
 
 
 class SegmentedStep:
@@ -28,73 +28,75 @@ class SegmentedStep:
         trainer: The trainer: its `compute_loss`, `compute_metrics` and
             optimizer.
         stream: A `ModelStream` of its model.
-        reduction: The losses': how segments' are put together.
+        cut: The batch's `SegmentCut`.
     """
 
-    def __init__(self, trainer, stream, reduction):
+    def __init__(self, trainer, stream, cut):
         self.trainer = trainer
-        self.reduction = reduction
-        self.segment = Segment(trainer, stream, reduction)
+        self.cut = cut
+        self.segment = Segment(
+            trainer, stream, SequenceLoss(trainer, stream, cut)
+        )
 
     # --- training -----------------------------------------------------------
 
-    def train(self, values, cut):
-        """New values after one batch, and its loss."""
-        states = self.segment.initial_states(
-            self.trainer.weights_of(values), cut
-        )
-        total = zero_sums()
-        gradients = None
-        if self.trainer.accumulate:
+    def train(self, values):
+        """New values after one batch, its loss, and the last states."""
+        trainer, cut = self.trainer, self.cut
+        states = self.segment.initial_states(trainer.weights_of(values), cut)
+        whole = self._divisors(values, 0, cut.count, cut.last)
+        gradients = []
+        if trainer.accumulate:
             gradients = [
-                ops.zeros(v.shape, v.dtype)
-                for v in self.trainer.trainable_variables
+                ops.zeros(v.shape, v.dtype) for v in trainer.trainable_variables
             ]
-        scale = self.trainer.gradient_scale(values)
 
-        def group(i, carry, segments=cut.per_group, last=None):
-            values, states, gradients, total = carry
-            if not self.trainer.accumulate:
-                here = self.trainer.gradient_scale(values)
-                whole = self._tokens(cut, segments, last)
-            else:
-                here, whole = scale, cut.length
-            found, values, states, sums = self._group_gradients(
-                values, states, cut, i, segments, last, whole, here
+        def group(i, carry, segments=cut.per_group, last=cut.size):
+            values, states, gradients, loss = carry
+            divisors = whole, whole
+            if not trainer.accumulate:
+                first = i * cut.per_group
+                divisors = whole, self._divisors(values, first, segments, last)
+            found, values, states, more = self._group_gradients(
+                values, states, i, segments, last, divisors
             )
-            if self.trainer.accumulate:
+            if trainer.accumulate:
                 gradients = add(gradients, found)
             else:
-                values = self._optimized(values, found, sums)
-                part = ops.cast(whole, "float32") / cut.length
-                if self.reduction == "sum":
-                    part = 1.0
-                sums = Sums(*(part * s for s in sums))
-            return values, states, gradients, add(total, sums)
+                values = trainer.optimized(values, found)
+            return values, states, gradients, loss + more
 
-        carry = (values, states, gradients or [], total)
+        carry = (values, states, gradients, ops.zeros(()))
         if cut.even:
             carry = run_loop(group, carry, cut.groups)
         else:
             carry = run_loop(group, carry, cut.groups - 1)
             carry = group(cut.groups - 1, carry, cut.remaining, cut.last)
-        values, states, gradients, total = carry
-        if self.trainer.accumulate:
-            values = self._optimized(values, gradients, total)
-        return values, self._loss(total), states
+        values, states, gradients, loss = carry
+        if trainer.accumulate:
+            values = trainer.optimized(values, gradients)
+        return values, loss, states
 
-    def _group_gradients(
-        self, values, states, cut, group, segments, last, whole, scale
-    ):
-        """Of one group: the gradients, the values, the states, the sums.
+    def _divisors(self, values, first, segments, last):
+        weights = self.trainer.weights_of(values)
+        return self.segment.divisors(
+            weights, values.non_trainable, first, segments, last
+        )
 
-        `last`: the length of its last segment, or None for a full one.
+    def _group_gradients(self, values, states, group, segments, last, divisors):
+        """Of one group: the gradients, the values, the states, the loss.
+
+        `last`: the length of its last segment.
         """
+        cut = self.cut
         weights = self.trainer.weights_of(values)
         first = group * cut.per_group
         before = segments - 1
-        last = cut.size if last is None else last
         seeds = values.non_trainable
+        # A group that is a step of its own has a mean of its own.
+        whole, own = (ops.cast(x.tokens, "float32") for x in divisors)
+        scale = self.trainer.gradient_scale(values)
+        scale = ops.cast(scale, "float32") * whole / own
 
         def forward(i, carry):
             states, seeds = carry
@@ -110,39 +112,37 @@ class SegmentedStep:
             [ops.zeros_like(w) for w in weights],
             [ops.zeros_like(s) for s in floats(states)],
             values.metrics,
-            zero_sums(),
+            ops.zeros(()),
         )
         after, seeds, carry = self._pull(
             weights,
             seeds,
             states,
             cut.piece(first + before, last),
-            (last, whole, scale),
+            (last, divisors, scale),
             carry,
         )
 
         def backward(j, carry):
             states, seeds = read(before - 1 - j)
             piece = cut.piece(first + before - 1 - j, cut.size)
-            _, _, carry = self._pull(
-                weights, seeds, states, piece, (cut.size, whole, scale), carry
-            )
-            return carry
+            scales = cut.size, divisors, scale
+            return self._pull(weights, seeds, states, piece, scales, carry)[2]
 
         if read is not None:
             with replayed():
                 carry, _ = loop(backward, carry, before)
-        gradients, d_states, metrics, sums = carry
+        gradients, d_states, metrics, loss = carry
         gradients = add(
-            gradients, self._through_start(weights, d_states, cut, group)
+            gradients, self._through_start(weights, d_states, group)
         )
         values = values._replace(non_trainable=seeds, metrics=metrics)
-        return gradients, values, after, sums
+        return gradients, values, after, loss
 
     def _pull(self, weights, seeds, states, piece, scales, carry):
         """Run a segment, and hand its cotangents to the one before."""
-        length, whole, scale = scales
-        gradients, d_after, metrics, sums = carry
+        *scales, scale = scales
+        gradients, d_after, metrics, loss = carry
         count = len(weights)
 
         def objective(*flat):
@@ -152,27 +152,26 @@ class SegmentedStep:
                 metrics,
                 with_floats(states, flat[count:]),
                 piece,
-                (length, whole),
+                scales,
                 training=True,
             )
-            return [run.sums.loss, *floats(run.states)], run
+            return [run.loss, *floats(run.states)], run
 
         _, pullback, run = vjp_with_aux(objective, [*weights, *floats(states)])
-        scale = ops.cast(scale, run.sums.loss.dtype)
-        found = pullback([scale, *d_after])
+        found = pullback([ops.cast(scale, run.loss.dtype), *d_after])
         carry = (
             add(gradients, found[:count]),
             found[count:],
             run.metrics,
-            add(sums, run.sums),
+            add(loss, run.loss),
         )
         return run.states, run.seeds, carry
 
-    def _through_start(self, weights, d_states, cut, group):
+    def _through_start(self, weights, d_states, group):
         """What the initial state, which is learned, adds to the gradients."""
 
         def start(*weights):
-            return floats(self.segment.initial_states(weights, cut)), ()
+            return floats(self.segment.initial_states(weights, self.cut)), ()
 
         _, pullback, _ = vjp_with_aux(start, list(weights))
         is_first = ops.equal(group, 0)
@@ -180,45 +179,41 @@ class SegmentedStep:
             [ops.where(is_first, d, ops.zeros_like(d)) for d in d_states]
         )
 
-    def _optimized(self, values, gradients, sums):
-        gradients = [
-            ops.divide_no_nan(g, ops.cast(sums.share, g.dtype))
-            for g in gradients
-        ]
-        return self.trainer.optimized(values, gradients)
-
     # --- evaluation and prediction ------------------------------------------
 
-    def test(self, values, cut):
-        """New values after one batch, and its loss."""
+    def test(self, values):
+        """New values after one batch, its loss, and the last states."""
+        cut = self.cut
         weights = self.trainer.weights_of(values)
         states = self.segment.initial_states(weights, cut)
+        whole = self._divisors(values, 0, cut.count, cut.last)
 
         def segment(i, carry, length=cut.size):
-            seeds, metrics, states, sums = carry
+            seeds, metrics, states, loss = carry
             run = self.segment.run(
                 weights,
                 seeds,
                 metrics,
                 states,
                 cut.piece(i, length),
-                (length, cut.length),
+                (length, (whole, whole)),
                 training=False,
             )
-            return run.seeds, run.metrics, run.states, add(sums, run.sums)
+            return run.seeds, run.metrics, run.states, add(loss, run.loss)
 
-        carry = (values.non_trainable, values.metrics, states, zero_sums())
+        carry = (values.non_trainable, values.metrics, states, ops.zeros(()))
         if cut.known and cut.last == cut.size:
             carry = run_loop(segment, carry, cut.count)
         else:
             carry = run_loop(segment, carry, cut.count - 1)
             carry = segment(cut.count - 1, carry, cut.last)
-        seeds, metrics, states, total = carry
+        seeds, metrics, states, loss = carry
         values = values._replace(non_trainable=seeds, metrics=metrics)
-        return values, self._loss(total), states
+        return values, loss, states
 
-    def predict(self, values, cut, segments):
+    def predict(self, values, segments):
         """The outputs of a batch; `segments` cuts and joins it."""
+        cut = self.cut
         weights = self.trainer.weights_of(values)
         seeds = values.non_trainable
 
@@ -240,22 +235,6 @@ class SegmentedStep:
             remat=False,
         )
         return tree.map_structure(segments.joined, outputs)
-
-    # --- both ---------------------------------------------------------------
-
-    def _loss(self, total):
-        if self.reduction == "sum":
-            return total.loss
-        return total.mean()
-
-    def _tokens(self, cut, segments, last):
-        if last is None:
-            return segments * cut.size
-        return (segments - 1) * cut.size + last
-
-
-def zero_sums():
-    return Sums(ops.zeros(()), ops.zeros(()))
 
 
 def add(one, other):

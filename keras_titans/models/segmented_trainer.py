@@ -29,9 +29,27 @@ class SegmentedTrainer(SteppedModel):
     model's own weights that it trains, so afterwards `trainer.model` is used
     and saved like any other. `evaluate` and `predict` go by segments too.
 
-    Losses and metrics are those of whole sequences. Where the truncation is
-    off, so are the gradients. Losses that layers add (`add_loss`) count as
-    means over tokens.
+    Losses and metrics are those of `fit` with the model itself, whatever
+    leaves tokens out or weighs them: masks, `ignore_class`, sample weights,
+    `reduction`, `loss_weights`. So are the gradients where one group of
+    segments covers the sequence. This holds for:
+
+    - A loss of each token, such as crossentropy, or the mean of such losses
+      over a row's tokens. The outputs of a model may have different losses.
+      Before the first step, the trainer tries each loss on a few made-up
+      tokens, and refuses one whose pieces do not add up, such as Dice or CTC.
+    - Sample weights of shape `(batch, length)` or `(batch, 1)`. Keras and the
+      trainer refuse `(batch,)` for a loss of each token. `class_weight` makes
+      weights of that shape.
+    - Masks that the model makes from its inputs alone.
+    - Regularizers of weights, and losses that layers add (`add_loss`) as means
+      over all tokens. The trainer takes any added loss for such a mean.
+    - `keras.metrics.Mean` and its subclasses, and metrics that add up over
+      tokens, such as `keras.metrics.AUC`.
+
+    The outputs of padding may differ from the model's. A subclass may override
+    `compute_loss`, which is called for each segment. What it adds to the
+    compiled losses counts as a mean over the segment's tokens.
 
     Args:
         model: A functional or sequential model of sequences that
@@ -43,8 +61,8 @@ class SegmentedTrainer(SteppedModel):
             group of so many segments is run twice, but for its last segment.
         accumulate: Whether the gradients of all groups of a sequence are put
             together, for one step of the optimizer with each batch. If not,
-            there is a step after each group, with the mean loss over the
-            group.
+            there is a step after each group, with the loss of the group. The
+            logs have the loss of the whole sequence in both cases.
         monitor: Whether the logs tell of each memory: its mean surprise, its
             mean gates, its norm after the last token, and how many tokens
             were not finite, which are not in the means.
@@ -105,6 +123,7 @@ class SegmentedTrainer(SteppedModel):
         )
         accumulate = check_bool("accumulate", accumulate)
         monitor = check_bool("monitor", monitor)
+        check_own_methods(model)
         stream = ModelStream(model, WITH_GATES if monitor else False)
         super().__init__(**kwargs)
         self.model = model
@@ -122,34 +141,29 @@ class SegmentedTrainer(SteppedModel):
         return self.model(inputs, training=training)
 
     def train_on_values(self, values, x, y, sample_weight):
-        step, cut = self._step(), self._cut(x, y, sample_weight)
-        values, loss, states = step.train(values, cut)
-        return self._told(values, loss, cut, states)
+        step = self._step(x, y, sample_weight)
+        return self._told(step.cut, *step.train(values))
 
     def test_on_values(self, values, x, y, sample_weight):
-        step, cut = self._step(), self._cut(x, y, sample_weight)
-        values, loss, states = step.test(values, cut)
-        return self._told(values, loss, cut, states)
+        step = self._step(x, y, sample_weight)
+        return self._told(step.cut, *step.test(values))
 
     def predict_on_values(self, values, x):
-        cut = self._cut(x)
-        segments = Segments(cut.length, self.segment_length)
-        return self._step().predict(values, cut, segments)
+        step = self._step(x)
+        segments = Segments(step.cut.length, self.segment_length)
+        return step.predict(values, segments)
 
     def watch(self, results):
         """Update the metrics that tell of one segment."""
         self.memory_monitor.watch(results)
 
-    def _step(self):
-        return SegmentedStep(self, self.stream, loss_reduction(self.loss))
-
-    def _cut(self, x, y=None, sample_weight=None):
+    def _step(self, x, y=None, sample_weight=None):
         x = tree.flatten(model_inputs(self.model, x))
         x, y, sample_weight = tree.map_structure(
             lambda v: None if v is None else ops.convert_to_tensor(v),
             (x, y, sample_weight),
         )
-        return SegmentCut(
+        cut = SegmentCut(
             x,
             self.stream.is_sequence,
             y,
@@ -157,14 +171,16 @@ class SegmentedTrainer(SteppedModel):
             self.segment_length,
             self.segments_per_gradient,
         )
+        return SegmentedStep(self, self.stream, cut)
 
-    def _told(self, values, loss, cut, states):
+    def _told(self, cut, values, loss, states):
         """The values with the loss and the states in the metrics."""
         tracker = next(m for m in self.metrics if m.name == "loss")
         variables = self.metrics_variables
         mapping = list(zip(variables, values.metrics, strict=True))
         with keras.StatelessScope(state_mapping=mapping) as scope:
-            tracker.update_state(self.reported(loss), sample_weight=cut.rows)
+            loss *= ops.cast(self.replicas(), loss.dtype)
+            tracker.update_state(loss, sample_weight=cut.rows)
             self.memory_monitor.finish(states)
         metrics = [
             old if (new := scope.get_current_value(v)) is None else new
@@ -188,29 +204,13 @@ class SegmentedTrainer(SteppedModel):
         return cls(**{**config, "model": model})
 
 
-def loss_reduction(loss):
-    """How the losses of `compile` are put together: the same for each."""
-    names = {
-        "sum_over_batch_size": "mean",
-        "auto": "mean",
-        "mean": "mean",
-        "sum": "sum",
-        "mean_with_sample_weight": "mean_with_sample_weight",
-    }
-    found = {
-        getattr(x, "reduction", "mean")
-        for x in tree.flatten(loss)
-        if x is not None
-    }
-    if not found <= set(names):
-        raise ValueError(
-            "A loss must be reduced to a number, by one of the reductions "
-            f"{', '.join(map(repr, names))}. Received: reduction {found}."
-        )
-    found = {names[x] for x in found}
-    if len(found) > 1:
-        raise ValueError(
-            "The losses of all outputs must have the same reduction. "
-            f"Received: {sorted(found)}."
-        )
-    return found.pop() if found else "mean"
+def check_own_methods(model):
+    """Raise a ValueError for a model that `fit` trains in its own way."""
+    for name in ("train_step", "test_step", "compute_loss", "compute_metrics"):
+        own = getattr(type(model), name, None)
+        if own is not getattr(keras.Model, name):
+            raise ValueError(
+                f"Argument `model` must have no `{name}` of its own, which "
+                "the trainer would not call. Put it into a subclass of "
+                f"`SegmentedTrainer`. Received: {type(model).__name__}."
+            )
