@@ -309,7 +309,7 @@ def test_a_compiled_model_is_compiled_for_what_is_trained():
 
 def test_what_has_no_attention_to_stand_beside_is_refused():
     dense = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
-    with pytest.raises(ValueError, match="0 layers with a self-attention"):
+    with pytest.raises(ValueError, match="which has no such attention"):
         add_memory(dense)
     with pytest.raises(ValueError, match="`backbone` must be a KerasHub"):
         add_memory(keras.layers.Dense(3))

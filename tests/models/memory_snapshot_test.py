@@ -29,8 +29,9 @@ X = RNG.normal(size=(ROWS, TOKENS, WIDTH)).astype("float32")
 
 def block(mixer="MAC", **options):
     if mixer == "slots":
-        mixer = SlotMemory(2, num_slots=6)
-    layer = TitansBlock(mixer, 12, num_heads=2, window_size=4, **options)
+        layer = TitansBlock(SlotMemory(2, num_slots=6), 12, **options)
+    else:
+        layer = TitansBlock(mixer, 12, num_heads=2, window_size=4, **options)
     layer.build((None, None, WIDTH))
     return layer
 
