@@ -3,6 +3,11 @@
 from keras import ops
 
 
+def either(predicate, true_fn, false_fn):
+    """What one of two functions returns, by a boolean scalar."""
+    return ops.cond(predicate, true_fn, false_fn)
+
+
 def when(flag, function, tensors):
     """`function(tensors)` if `flag`, else `tensors`.
 

@@ -48,11 +48,6 @@ def vjp_with_aux(fn, primals):
     return values, lambda cotangents: list(pullback(list(cotangents))), aux
 
 
-def at_once():
-    """A context whose operations give numbers, also within a trace."""
-    return jax.ensure_compile_time_eval()
-
-
 class SteppedModel(SteppedModelBase):
     """`SteppedModelBase` on JAX."""
 

@@ -64,11 +64,6 @@ def vjp_with_aux(fn, primals):
     return values, pullback, aux
 
 
-def at_once():
-    """A context whose operations give numbers, also within a trace."""
-    return tf.init_scope()
-
-
 class SteppedModel(StatefulSteps):
     """`SteppedModelBase` on TensorFlow."""
 

@@ -79,11 +79,6 @@ def vjp_with_aux(fn, primals):
     return [x.detach() for x in values], pullback, aux
 
 
-def at_once():
-    """A context whose operations give numbers, also within a trace."""
-    return torch.no_grad()
-
-
 class SteppedModel(StatefulSteps):
     """`SteppedModelBase` on PyTorch."""
 

@@ -97,9 +97,9 @@ class StatefulLayer(LayerOfParts):
         """
         mask = mask_of(inputs, mask)
         self._check_call(inputs, mask, initial_state)
-        if self._kept is not None:
+        if (kept := self._kept) is not None:
             inputs = backend.with_rows(
-                inputs, self._kept.batch_size, self._other_batch_size("other")
+                inputs, kept.batch_size, self._other_batch_size(kept, "other")
             )
         x = ops.cast(inputs, self.compute_dtype)
         return_state = self.returns_state(return_state)
@@ -193,19 +193,20 @@ class StatefulLayer(LayerOfParts):
                 f"Layer '{self.name}' needs inputs of at least one token. "
                 f"Received: shape {tuple(inputs.shape)}."
             )
-        if self._kept is not None and not same_shape(
-            inputs.shape[:1], (self._kept.batch_size,)
-        ):
-            raise ValueError(self._other_batch_size(inputs.shape[0]))
+        kept = self._kept
+        if kept is not None:
+            batch = inputs.shape[0]
+            if not same_shape((batch,), (kept.batch_size,)):
+                raise ValueError(self._other_batch_size(kept, batch))
         if mask is not None:
             check_mask(mask, inputs.shape[:2], self.name)
         if initial_state is not None:
             self.check_state(initial_state, inputs.shape[0])
 
-    def _other_batch_size(self, received):
+    def _other_batch_size(self, kept, received):
         return (
             f"Layer '{self.name}' is stateful and was built for "
-            f"{self._kept.batch_size} rows: every batch must have as many. "
+            f"{kept.batch_size} rows: every batch must have as many. "
             f"Received: {received} rows."
         )
 
