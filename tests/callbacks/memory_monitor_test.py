@@ -148,7 +148,7 @@ def test_tells_what_the_layer_returns(model):
 
 
 def test_tokens_that_are_not_finite_are_only_counted():
-    model = functional(memory(name="one"))
+    model = functional(memory(name="one", kernel_size=1))
     vectors = np.array(model.layers[1].get_weights()[0])
     vectors[3] = np.nan
     model.layers[1].set_weights([vectors])
