@@ -185,7 +185,7 @@ def test_means_over_memories_and_the_names_of_calls():
     for name in WHAT:
         short = name.removeprefix("memory_")
         parts = [history[f"{n}_{name}"][-1] for n in ("twice", "twice_call_2")]
-        assert parts[0] != parts[1]
+        assert parts[0] != parts[1] or name == "not_finite"
         have = history[f"memory_{short}"][-1]
         assert have == pytest.approx(np.mean(parts))
 
