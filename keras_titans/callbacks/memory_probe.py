@@ -119,7 +119,7 @@ def observation(summary):
     if mask is None:
         mask = np.ones(surprise.shape[:2], "bool")
     finite = np.isfinite(surprise).all(axis=-1)
-    missing = int(np.sum(mask & ~finite))
+    not_finite = int(np.sum(mask & ~finite))
     mask = mask & finite
     shown = np.flatnonzero(mask[0, :SHOWN])
     recall = summary.get("recall")
@@ -127,7 +127,7 @@ def observation(summary):
         recall = recall[0][np.ix_(shown, shown)]
     return Observation(
         {name: values[mask] for name, values in tokens.items()},
-        missing,
+        not_finite,
         float(summary["norm"].mean()),
         float(summary["drift"].mean()),
         shown,

