@@ -20,15 +20,13 @@ if keras.backend.backend() == "jax":
     from keras_titans.backend.jax_engine import where_any
     from keras_titans.backend.rows import with_rows
 elif keras.backend.backend() == "tensorflow":
-    from keras.ops import cond as either
-
+    from keras_titans.backend.rows import either
     from keras_titans.backend.rows import where_rows as where_any
     from keras_titans.backend.tensorflow_engine import scan
     from keras_titans.backend.tensorflow_engine import vjp
     from keras_titans.backend.tensorflow_engine import with_rows
 elif keras.backend.backend() == "torch":
-    from keras.ops import cond as either
-
+    from keras_titans.backend.rows import either
     from keras_titans.backend.rows import where_rows as where_any
     from keras_titans.backend.rows import with_rows
     from keras_titans.backend.torch_engine import scan

@@ -104,12 +104,12 @@ def where_any(rows, new, old):
     )
 
 
-def either(predicate, true_fn, false_fn):
+def either(pred, true_fn, false_fn):
     """What one of two functions returns, by a boolean scalar.
 
     A plain branch where the scalar has a value: JAX's own would compile both
     functions at each call.
     """
-    if is_traced(predicate):
-        return jax.lax.cond(predicate, true_fn, false_fn)
-    return true_fn() if predicate else false_fn()
+    if is_traced(pred):
+        return jax.lax.cond(pred, true_fn, false_fn)
+    return true_fn() if pred else false_fn()

@@ -23,3 +23,8 @@ def where_rows(rows, new, old):
 def with_rows(x, batch_size, message):
     """`x` itself: its shape is known before any work."""
     return x
+
+
+def either(pred, true_fn, false_fn):
+    """What one of two functions returns, by a boolean scalar."""
+    return ops.cond(pred, true_fn, false_fn)

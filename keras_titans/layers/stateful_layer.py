@@ -197,6 +197,7 @@ class StatefulLayer(LayerOfParts):
             self.check_state(initial_state, inputs.shape[0])
 
     def _other_batch_size(self, received):
+        assert self._kept is not None
         return (
             f"Layer '{self.name}' is stateful and was built for "
             f"{self._kept.batch_size} rows: every batch must have as many. "
