@@ -204,7 +204,13 @@ class SequenceLoss:
             found.append(target)
             return ops.zeros(())
 
-        with self._losses_as(note), keras.StatelessScope():
+        # Keras updates a metric for each of several losses.
+        mapping = [
+            (v, ops.zeros(v.shape, v.dtype))
+            for metric in self.trainer._compile_loss.metrics
+            for v in metric.variables
+        ]
+        with self._losses_as(note), keras.StatelessScope(mapping):
             self.trainer._compile_loss(y, self.stream.outputs, sample_weight)
         return found
 
