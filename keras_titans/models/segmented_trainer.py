@@ -125,6 +125,7 @@ class SegmentedTrainer(SteppedModel):
         monitor = check_bool("monitor", monitor)
         check_own_methods(model)
         stream = ModelStream(model, WITH_GATES if monitor else False)
+        check_activities(model)
         super().__init__(**kwargs)
         self.model = model
         self.segment_length = segment_length
@@ -213,4 +214,15 @@ def check_own_methods(model):
                 f"Argument `model` must have no `{name}` of its own, which "
                 "the trainer would not call. Put it into a subclass of "
                 f"`SegmentedTrainer`. Received: {type(model).__name__}."
+            )
+
+
+def check_activities(model):
+    """Raise a ValueError for added losses that are sums over tokens."""
+    for layer in model._flatten_layers():
+        if layer.activity_regularizer is not None:
+            raise ValueError(
+                "Argument `model` must have no `activity_regularizer`, which "
+                "is no mean over tokens. Add such a mean with `add_loss`. "
+                f"Received: layer '{layer.name}' with one."
             )

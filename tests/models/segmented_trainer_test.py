@@ -397,6 +397,10 @@ def masked_by_memory():
         (lambda: SegmentedTrainer(pooled(), 4), "an entry for each token"),
         (lambda: SegmentedTrainer(own_loss(), 4), "no `compute_loss` of its"),
         (lambda: SegmentedTrainer(masked_by_memory(), 4), "masks that its"),
+        (
+            lambda: SegmentedTrainer(make(activity_regularizer="l2"), 4),
+            "'logits' with one",
+        ),
     ],
 )
 def test_constructor_errors(make_trainer, message):
