@@ -39,7 +39,10 @@ KINDS = {
         "lora_rank memory_depth num_key_value_heads top_k",
         [*NUMBERS, None, 0, 2.5, 4.0],
     ),
-    "positive integer or None": ("image_frequency", [*NUMBERS, 0, 2.5]),
+    "positive integer or None": (
+        "image_frequency pad_to_multiple_of",
+        [*NUMBERS, 0, 2.5],
+    ),
     "integer from 0 on": (
         "linear_window num_persistent_tokens",
         [*NUMBERS, None, 2.5, 4.0],

@@ -97,13 +97,11 @@ class StatefulLayer(LayerOfParts):
         """
         mask = mask_of(inputs, mask)
         self._check_call(inputs, mask, initial_state)
-        if (kept := self._kept) is not None:
-            inputs = backend.with_rows(
-                inputs, kept.batch_size, self._other_batch_size(kept, "other")
-            )
-        x = ops.cast(inputs, self.compute_dtype)
         return_state = self.returns_state(return_state)
         watch = current_watch() if self.has_memory else None
+        if watch is None:
+            inputs = self._of_kept_batch_size(inputs)
+        x = ops.cast(inputs, self.compute_dtype)
         if watch is not None:
             outputs, surprise, state = watch.run(
                 self, x, mask, initial_state, aligned, options
@@ -145,6 +143,7 @@ class StatefulLayer(LayerOfParts):
     ):
         """What `run` returns, in symbols; `surprises`: to a token, if any."""
         self._check_call(inputs, mask, initial_state)
+        self._of_kept_batch_size(inputs)
         results: list[Any] = [
             keras.KerasTensor(inputs.shape, self.compute_dtype)
         ]
@@ -193,21 +192,27 @@ class StatefulLayer(LayerOfParts):
                 f"Layer '{self.name}' needs inputs of at least one token. "
                 f"Received: shape {tuple(inputs.shape)}."
             )
-        kept = self._kept
-        if kept is not None:
-            batch = inputs.shape[0]
-            if not same_shape((batch,), (kept.batch_size,)):
-                raise ValueError(self._other_batch_size(kept, batch))
         if mask is not None:
             check_mask(mask, inputs.shape[:2], self.name)
         if initial_state is not None:
             self.check_state(initial_state, inputs.shape[0])
 
-    def _other_batch_size(self, kept, received):
-        return (
-            f"Layer '{self.name}' is stateful and was built for "
-            f"{kept.batch_size} rows: every batch must have as many. "
-            f"Received: {received} rows."
+    def _of_kept_batch_size(self, inputs):
+        """The inputs, if their batch is that of the state that is kept."""
+        kept = self._kept
+        if kept is None:
+            return inputs
+        message = (
+            f"Layer '{self.name}' is stateful and was built for batches of "
+            f"{kept.batch_size}: every batch must have this size. Received: "
+        )
+        batch_size = inputs.shape[0]
+        if not same_shape((batch_size,), (kept.batch_size,)):
+            raise ValueError(f"{message}a batch of {batch_size}.")
+        if keras.utils.is_keras_tensor(inputs):
+            return inputs
+        return backend.with_rows(
+            inputs, kept.batch_size, f"{message}another size."
         )
 
     @property

@@ -56,7 +56,8 @@ class StreamingModel(KeptWeights, keras.Model):
 
     ```python
     import keras
-        import keras_titans
+    import numpy as np
+    import keras_titans
 
     tokens = keras.Input((None,), dtype="int32")
     x = keras.layers.Embedding(100, 32)(tokens)

@@ -62,7 +62,7 @@ def test_the_state_is_no_weight(make):
 def test_another_batch_size(make, rows):
     layer = make(stateful=True)
     layer.build((ROWS, TOKENS, WIDTH))
-    says = rf"stateful.* {ROWS} rows.*Received: {rows} rows"
+    says = rf"stateful.* batches of {ROWS}.*Received: a batch of {rows}"
     with pytest.raises(ValueError, match=says):
         layer(np.ones((rows, TOKENS, WIDTH), "float32"))
 
