@@ -2,11 +2,14 @@
 
 from keras import ops
 
+from keras_titans.validation import check_padding_mask
+
 
 def prompts_of(inputs):
     """Token ids, which of them are a prompt's, and how many all rows have."""
     token_ids = ops.convert_to_tensor(inputs["token_ids"], "int32")
     padding_mask = ops.cast(inputs["padding_mask"], "bool")
+    check_padding_mask(padding_mask, token_ids)
     row_lengths = ops.sum(ops.cast(padding_mask, "int32"), axis=-1)
     return token_ids, padding_mask, ops.maximum(ops.min(row_lengths), 1)
 

@@ -23,6 +23,7 @@ from keras_titans.models.titans_causal_lm_preprocessor import (
 from keras_titans.ops.alignment import pad_tokens
 from keras_titans.validation import check_choice
 from keras_titans.validation import check_instance
+from keras_titans.validation import check_padding_mask
 from keras_titans.validation import check_unknown
 
 
@@ -280,6 +281,7 @@ class TitansCausalLM(keras_hub.models.CausalLM, MemoryKeeper):
             )
         mask = None
         if padding_mask is not None:
+            check_padding_mask(padding_mask, token_ids)
             mask = ops.cast(padding_mask, "bool")
         states = None
         if memory is not None or return_memory:

@@ -3,6 +3,8 @@
 import keras
 import numpy as np
 
+from keras_titans.validation import check_padding_mask
+
 
 def rows_of_tokens(inputs, preprocessor=None):
     """`(batch, length)` ids, and which of them are tokens.
@@ -14,6 +16,7 @@ def rows_of_tokens(inputs, preprocessor=None):
     if isinstance(inputs, dict):
         token_ids = _as_array(inputs["token_ids"]).astype("int32")
         mask = _as_array(inputs["padding_mask"]).astype(bool)
+        check_padding_mask(mask, token_ids)
         return token_ids, mask
     if isinstance(inputs, str):
         inputs = [inputs]

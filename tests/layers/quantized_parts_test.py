@@ -112,7 +112,8 @@ def test_nothing_is_said_of_layers_inside():
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         model.quantize("int8")
-    said = [x for x in map(lambda x: str(x.message), said) if "`quantize`" in x]
+    said = [str(x.message) for x in said]
+    said = [x for x in said if "`quantize`" in x]
     assert all("InputLayer" in x for x in said), said  # Keras' own
 
 

@@ -259,6 +259,17 @@ def test_scores_are_the_models(model):
     close(zeroed, np.zeros_like(zeroed), 1e-6)
 
 
+def test_a_padding_mask_of_another_length_is_refused(model):
+    mask = np.ones((len(IDS), TOKENS - 1), "int32")
+    for call in (
+        lambda: model.score(IDS, mask),
+        lambda: model.memorize(inputs(IDS, mask)),
+        lambda: model.generate(inputs(IDS, mask), stop_token_ids=None),
+    ):
+        with pytest.raises(ValueError, match="`padding_mask`"):
+            call()
+
+
 def test_scores_need_a_mode_and_targets(model):
     with pytest.raises(ValueError, match="scoring_mode.*'logits'.*'odds'"):
         model.score(IDS, scoring_mode="odds")
