@@ -15,10 +15,10 @@ framework.
 
 import keras
 
-from keras_titans.backend.branch import when
 from keras_titans.backend.loop import repeat
 
 if keras.backend.backend() == "jax":
+    from keras_titans.backend.branch import when
     from keras_titans.backend.jax_engine import eager
     from keras_titans.backend.jax_engine import either
     from keras_titans.backend.jax_engine import inference
@@ -35,9 +35,11 @@ elif keras.backend.backend() == "tensorflow":
     from keras_titans.backend.tensorflow_engine import known
     from keras_titans.backend.tensorflow_engine import scan
     from keras_titans.backend.tensorflow_engine import vjp
+    from keras_titans.backend.tensorflow_engine import when
     from keras_titans.backend.tensorflow_engine import with_rows
 elif keras.backend.backend() == "torch":
     from keras_titans.backend.branch import either
+    from keras_titans.backend.branch import when
     from keras_titans.backend.rows import where_rows as where_any
     from keras_titans.backend.rows import with_rows
     from keras_titans.backend.torch_engine import eager

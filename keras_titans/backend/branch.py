@@ -8,13 +8,16 @@ def either(predicate, true_fn, false_fn):
     return ops.cond(predicate, true_fn, false_fn)
 
 
-def when(flag, function, tensors):
+def when(flag, function, tensors, transpose):
     """`function(tensors)` if `flag`, else `tensors`.
 
     Args:
         flag: What `known` returned.
-        function: From nested tensors to others of the same shapes and dtypes.
-        tensors: Nested tensors.
+        function: A linear function from a list of tensors to others of the
+            same shapes and dtypes.
+        tensors: A list of floating-point tensors.
+        transpose: The function's gradient, from a list to a list. TensorFlow
+            needs it: under XLA it cannot differentiate a branch.
     """
     if isinstance(flag, bool):
         return function(tensors) if flag else tensors

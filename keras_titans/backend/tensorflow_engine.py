@@ -216,3 +216,22 @@ def inference(fn, variables, jit_compile):
     return tf.function(
         fn, autograph=False, jit_compile=jit_compile, reduce_retracing=True
     )
+
+
+def when(flag, function, tensors, transpose):
+    """See `branch.when`."""
+    if isinstance(flag, bool):
+        return function(tensors) if flag else tensors
+
+    @tf.custom_gradient
+    def run(*tensors):
+        tensors = list(tensors)
+        outputs = tf.cond(flag, lambda: function(tensors), lambda: tensors)
+
+        def gradient(*upstream):
+            upstream = list(upstream)
+            return tf.cond(flag, lambda: transpose(upstream), lambda: upstream)
+
+        return outputs, gradient
+
+    return run(*tensors)

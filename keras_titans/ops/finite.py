@@ -68,13 +68,14 @@ def _is_finite(x):
 def zero_tokens(tensors, finite):
     """The tensors, a list, with zeros in tokens that are not `Finite`."""
     fill = lambda xs: [fill_tokens(x, finite.tokens) for x in xs]
-    return backend.when(finite.missing, fill, list(tensors))
+    return backend.when(finite.missing, fill, list(tensors), fill)
 
 
 def blank_tokens(x, finite):
     """`x` with NaN in tokens that are not `Finite`."""
-    blank = lambda x: fill_tokens(x, finite.tokens, float("nan"))
-    return backend.when(finite.missing, blank, x)
+    blank = lambda xs: [fill_tokens(x, finite.tokens, float("nan")) for x in xs]
+    fill = lambda xs: [fill_tokens(x, finite.tokens) for x in xs]
+    return backend.when(finite.missing, blank, [x], fill)[0]
 
 
 def fill_tokens(x, keep, value=0.0):
@@ -116,18 +117,20 @@ def finite_first(tensors, finite, count):
     if alignment.is_one_token(tokens):
         return tensors, count, lambda x: x
 
+    # Each is the other's inverse, and so its gradient.
     def forward(tensors):
         late = ops.cast(ops.logical_not(finite), "int32")
         order = ops.argsort(place + tokens * late, axis=1)
         return [alignment.take_tokens(x, order) for x in tensors]
 
-    def back(x):
+    def back(tensors):
         before = ops.cumsum(ops.cast(finite, "int32"), axis=1)
         behind = before[:, -1:] + place - before
         slot = ops.where(finite, before - 1, behind)
-        return alignment.take_tokens(x, slot)
+        return [alignment.take_tokens(x, slot) for x in tensors]
 
     given = [x for x in tensors if x is not None]
-    moved = iter(backend.when(missing, forward, given))
+    moved = iter(backend.when(missing, forward, given, back))
     tensors = [None if x is None else next(moved) for x in tensors]
-    return tensors, count, lambda x: backend.when(missing, back, x)
+    in_place = lambda x: backend.when(missing, back, [x], forward)[0]
+    return tensors, count, in_place

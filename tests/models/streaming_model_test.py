@@ -139,7 +139,7 @@ def test_padded_pieces_equal_pieces_and_few_lengths_are_seen(mask_zero):
         *have, states = padded.predict((piece, states), verbose=0)
         close(have, want, 1e-5)
         close(states, want_states, 1e-5)
-    assert lengths == {8, 16}
+    assert 8 in lengths and lengths <= {8, 16, None}
     twin = StreamingModel.from_config(padded.get_config())
     assert twin.pad_to_multiple_of == 8
 
