@@ -18,13 +18,13 @@ import keras
 from keras_titans.backend.loop import repeat
 
 if keras.backend.backend() == "jax":
-    from keras_titans.backend.branch import when
     from keras_titans.backend.jax_engine import eager
     from keras_titans.backend.jax_engine import either
     from keras_titans.backend.jax_engine import inference
     from keras_titans.backend.jax_engine import known
     from keras_titans.backend.jax_engine import scan
     from keras_titans.backend.jax_engine import vjp
+    from keras_titans.backend.jax_engine import when
     from keras_titans.backend.jax_engine import where_any
     from keras_titans.backend.rows import with_rows
 elif keras.backend.backend() == "tensorflow":

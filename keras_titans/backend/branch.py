@@ -8,17 +8,21 @@ def either(predicate, true_fn, false_fn):
     return ops.cond(predicate, true_fn, false_fn)
 
 
-def when(flag, function, tensors, transpose):
-    """`function(tensors)` if `flag`, else `tensors`.
+def when(flag, function, gradient, keep, tensors):
+    """`function(keep, tensors)` if `flag`, else `tensors`.
+
+    The gradient is given, because the engines' own of a branch is slow (JAX
+    fills all that the branch which was not taken would have kept), or fails
+    (TensorFlow, under XLA).
 
     Args:
         flag: What `known` returned.
-        function: A linear function from a list of tensors to others of the
-            same shapes and dtypes.
+        function: From a list of tensors to others of the same shapes and
+            dtypes. It is linear, but for constants.
+        gradient: Its gradient, likewise.
+        keep: A boolean tensor for both.
         tensors: A list of floating-point tensors.
-        transpose: The function's gradient, from a list to a list. TensorFlow
-            needs it: under XLA it cannot differentiate a branch.
     """
     if isinstance(flag, bool):
-        return function(tensors) if flag else tensors
-    return ops.cond(flag, lambda: function(tensors), lambda: tensors)
+        return function(keep, tensors) if flag else tensors
+    return ops.cond(flag, lambda: function(keep, tensors), lambda: tensors)

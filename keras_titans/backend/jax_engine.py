@@ -148,3 +148,26 @@ def inference(fn, variables, jit_compile):
             return fn(*args)
 
     return lambda *args: run([variable.value for variable in variables], args)
+
+
+def when(flag, function, gradient, keep, tensors):
+    """See `branch.when`."""
+    if isinstance(flag, bool):
+        return function(keep, tensors) if flag else tensors
+    return _when(function, gradient, flag, keep, tensors)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _when(function, gradient, flag, keep, tensors):
+    return jax.lax.cond(flag, lambda: function(keep, tensors), lambda: tensors)
+
+
+def _when_forward(function, gradient, flag, keep, tensors):
+    return _when(function, gradient, flag, keep, tensors), (flag, keep)
+
+
+def _when_backward(function, gradient, kept, upstream):
+    return None, None, _when(gradient, function, *kept, upstream)
+
+
+_when.defvjp(_when_forward, _when_backward)

@@ -218,20 +218,20 @@ def inference(fn, variables, jit_compile):
     )
 
 
-def when(flag, function, tensors, transpose):
+def when(flag, function, gradient, keep, tensors):
     """See `branch.when`."""
     if isinstance(flag, bool):
-        return function(tensors) if flag else tensors
+        return function(keep, tensors) if flag else tensors
 
     @tf.custom_gradient
     def run(*tensors):
-        tensors = list(tensors)
-        outputs = tf.cond(flag, lambda: function(tensors), lambda: tensors)
+        def pull(*upstream):
+            return _if(flag, gradient, keep, list(upstream))
 
-        def gradient(*upstream):
-            upstream = list(upstream)
-            return tf.cond(flag, lambda: transpose(upstream), lambda: upstream)
-
-        return outputs, gradient
+        return _if(flag, function, keep, list(tensors)), pull
 
     return run(*tensors)
+
+
+def _if(flag, function, keep, tensors):
+    return tf.cond(flag, lambda: function(keep, tensors), lambda: tensors)

@@ -67,15 +67,22 @@ def _is_finite(x):
 
 def zero_tokens(tensors, finite):
     """The tensors, a list, with zeros in tokens that are not `Finite`."""
-    fill = lambda xs: [fill_tokens(x, finite.tokens) for x in xs]
-    return backend.when(finite.missing, fill, list(tensors), fill)
+    return backend.when(
+        finite.missing, _fill, _fill, finite.tokens, list(tensors)
+    )
 
 
 def blank_tokens(x, finite):
     """`x` with NaN in tokens that are not `Finite`."""
-    blank = lambda xs: [fill_tokens(x, finite.tokens, float("nan")) for x in xs]
-    fill = lambda xs: [fill_tokens(x, finite.tokens) for x in xs]
-    return backend.when(finite.missing, blank, [x], fill)[0]
+    return backend.when(finite.missing, _blank, _fill, finite.tokens, [x])[0]
+
+
+def _fill(keep, tensors):
+    return [fill_tokens(x, keep) for x in tensors]
+
+
+def _blank(keep, tensors):
+    return [fill_tokens(x, keep, float("nan")) for x in tensors]
 
 
 def fill_tokens(x, keep, value=0.0):
@@ -117,20 +124,27 @@ def finite_first(tensors, finite, count):
     if alignment.is_one_token(tokens):
         return tensors, count, lambda x: x
 
-    # Each is the other's inverse, and so its gradient.
-    def forward(tensors):
-        late = ops.cast(ops.logical_not(finite), "int32")
-        order = ops.argsort(place + tokens * late, axis=1)
-        return [alignment.take_tokens(x, order) for x in tensors]
-
-    def back(tensors):
-        before = ops.cumsum(ops.cast(finite, "int32"), axis=1)
-        behind = before[:, -1:] + place - before
-        slot = ops.where(finite, before - 1, behind)
-        return [alignment.take_tokens(x, slot) for x in tensors]
-
+    # Each of the two is the other's inverse, and so its gradient.
     given = [x for x in tensors if x is not None]
-    moved = iter(backend.when(missing, forward, given, back))
+    moved = iter(backend.when(missing, _to_front, _to_place, finite, given))
     tensors = [None if x is None else next(moved) for x in tensors]
-    in_place = lambda x: backend.when(missing, back, [x], forward)[0]
-    return tensors, count, in_place
+    in_place = lambda x: backend.when(
+        missing, _to_place, _to_front, finite, [x]
+    )
+    return tensors, count, lambda x: in_place(x)[0]
+
+
+def _to_front(keep, tensors):
+    tokens = ops.shape(keep)[1]
+    place = ops.arange(tokens, dtype="int32")[None, :]
+    late = ops.cast(ops.logical_not(keep), "int32")
+    order = ops.argsort(place + tokens * late, axis=1)
+    return [alignment.take_tokens(x, order) for x in tensors]
+
+
+def _to_place(keep, tensors):
+    place = ops.arange(ops.shape(keep)[1], dtype="int32")[None, :]
+    before = ops.cumsum(ops.cast(keep, "int32"), axis=1)
+    behind = before[:, -1:] + place - before
+    slot = ops.where(keep, before - 1, behind)
+    return [alignment.take_tokens(x, slot) for x in tensors]
