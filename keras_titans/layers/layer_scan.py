@@ -25,18 +25,17 @@ def layer_scan(step, variables, carry, xs, remat):
     Returns:
         The last carry, and the `y`s stacked along a new leading axis.
     """
-    variables = [
-        variable
-        for variable in variables
-        if keras.backend.is_float_dtype(variable.dtype)
-    ]
+    is_float = lambda x: keras.backend.is_float_dtype(x.dtype)
+    # Those of quantized layers have no gradient, and are closed over.
+    fixed = [(v, v.value) for v in variables if not is_float(v)]
+    variables = [v for v in variables if is_float(v)]
     carry_dtypes, x_dtypes = (
         tree.map_structure(lambda x: x.dtype, structure)
         for structure in (carry, xs)
     )
 
     def body(carry, x, weights):
-        mapping = list(zip(variables, weights, strict=True))
+        mapping = [*zip(variables, weights, strict=True), *fixed]
         with keras.StatelessScope(state_mapping=mapping):
             after, y = step(_cast(carry, carry_dtypes), _cast(x, x_dtypes))
         return tree.map_structure(_float, after), y
