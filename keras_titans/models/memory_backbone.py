@@ -10,7 +10,7 @@ from keras_titans.layers import AttentionWithMemory
 from keras_titans.layers.carried_states import carrying
 from keras_titans.layers.quantized_parts import revived
 from keras_titans.layers.quantized_parts import with_quantized_parts
-from keras_titans.models.kept_weights import KeptWeights
+from keras_titans.models.kept_weights import keeps_weights
 from keras_titans.models.memory_placement import attention_of
 from keras_titans.models.memory_placement import chosen_layers
 from keras_titans.models.memory_placement import freeze_all_but
@@ -22,7 +22,8 @@ from keras_titans.validation import check_unknown
 
 
 @keras.saving.register_keras_serializable("keras_titans")
-class MemoryBackbone(KeptWeights, keras_hub.models.Backbone):
+@keeps_weights
+class MemoryBackbone(keras_hub.models.Backbone):
     """Another backbone, with a memory beside the attention of its blocks.
 
     `keras_titans.models.add_memory` makes one from a backbone that it leaves

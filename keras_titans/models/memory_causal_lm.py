@@ -9,7 +9,7 @@ from keras import ops
 from keras_titans.models.continuation import continued
 from keras_titans.models.continuation import prompts_of
 from keras_titans.models.continuation import token_at
-from keras_titans.models.kept_weights import KeptWeights
+from keras_titans.models.kept_weights import keeps_weights
 from keras_titans.models.memory_backbone import MemoryBackbone
 from keras_titans.models.task_parts import check_preprocessor
 from keras_titans.validation import check_instance
@@ -25,7 +25,8 @@ _NOT_OF_TEXT = (
 
 
 @keras.saving.register_keras_serializable("keras_titans")
-class MemoryCausalLM(KeptWeights, keras_hub.models.CausalLM):
+@keeps_weights
+class MemoryCausalLM(keras_hub.models.CausalLM):
     """A language model around a `MemoryBackbone`, of any KerasHub family.
 
     What the family's own class does is done by it: the logits, `score`, one

@@ -6,6 +6,7 @@ from keras import tree
 
 from keras_titans.backend.training import SteppedModel
 from keras_titans.layers.watching import WITH_GATES
+from keras_titans.models.kept_weights import keeps_weights
 from keras_titans.models.memory_metrics import MemoryMetrics
 from keras_titans.models.model_stream import ModelStream
 from keras_titans.models.segment_cut import SegmentCut
@@ -17,6 +18,7 @@ from keras_titans.validation import check_positive_integer
 
 
 @keras.saving.register_keras_serializable("keras_titans")
+@keeps_weights
 class SegmentedTrainer(SteppedModel):
     """Trains a model on long sequences, a segment at a time.
 

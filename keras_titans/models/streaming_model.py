@@ -4,7 +4,7 @@ import keras
 from keras import ops
 from keras import tree
 
-from keras_titans.models.kept_weights import KeptWeights
+from keras_titans.models.kept_weights import keeps_weights
 from keras_titans.models.stateful_calls import StatefulCalls
 from keras_titans.models.stateful_calls import are_sequences
 from keras_titans.models.stateful_calls import model_inputs
@@ -17,7 +17,8 @@ from keras_titans.validation import if_given
 
 
 @keras.saving.register_keras_serializable("keras_titans")
-class StreamingModel(KeptWeights, keras.Model):
+@keeps_weights
+class StreamingModel(keras.Model):
     """A model's own layers, with the state of each as input and output.
 
     A sequence may then be read in pieces of any length, each from the state

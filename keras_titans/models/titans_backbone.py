@@ -10,7 +10,7 @@ from keras_titans.layers.quantized_parts import revived
 from keras_titans.layers.quantized_parts import with_quantized_parts
 from keras_titans.layers.token_order import RealTokensFirst
 from keras_titans.layers.token_order import TokensInPlace
-from keras_titans.models.kept_weights import KeptWeights
+from keras_titans.models.kept_weights import keeps_weights
 from keras_titans.models.layout_map import titans_layout_map
 from keras_titans.models.mixers import make_mixer
 from keras_titans.models.mixers import mixers_by_layer
@@ -27,7 +27,8 @@ from keras_titans.validation import check_whole_number
 
 
 @keras.saving.register_keras_serializable("keras_titans")
-class TitansBackbone(KeptWeights, keras_hub.models.Backbone):
+@keeps_weights
+class TitansBackbone(keras_hub.models.Backbone):
     """A decoder whose blocks memorise at test time.
 
     Token embedding, `num_layers` times a `keras_titans.layers.TitansBlock`,

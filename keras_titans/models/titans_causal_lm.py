@@ -11,6 +11,7 @@ from keras_titans.models.continuation import continued
 from keras_titans.models.continuation import prompts_of
 from keras_titans.models.continuation import token_at
 from keras_titans.models.fingerprint import fingerprint
+from keras_titans.models.kept_weights import keeps_weights
 from keras_titans.models.memory_calls import MemoryRows
 from keras_titans.models.memory_calls import current_generation
 from keras_titans.models.memory_keeper import MemoryKeeper
@@ -28,6 +29,7 @@ from keras_titans.validation import check_unknown
 
 
 @keras.saving.register_keras_serializable("keras_titans")
+@keeps_weights
 class TitansCausalLM(keras_hub.models.CausalLM, MemoryKeeper):
     """A language model that goes on memorising while it reads and writes.
 

@@ -7,7 +7,7 @@ from keras import ops
 from keras_titans.layers.quantized_parts import keep_other_parts
 from keras_titans.layers.quantized_parts import revived
 from keras_titans.layers.quantized_parts import with_quantized_parts
-from keras_titans.models.kept_weights import KeptWeights
+from keras_titans.models.kept_weights import keeps_weights
 from keras_titans.models.task_parts import check_preprocessor
 from keras_titans.models.titans_backbone import TitansBackbone
 from keras_titans.models.titans_text_classifier_preprocessor import (
@@ -22,7 +22,8 @@ from keras_titans.validation import check_unknown
 
 
 @keras.saving.register_keras_serializable("keras_titans")
-class TitansClassifier(KeptWeights, keras_hub.models.TextClassifier):
+@keeps_weights
+class TitansClassifier(keras_hub.models.TextClassifier):
     """Says which class a sequence is of, however long it is.
 
     The backbone reads the sequence once; a linear map classifies its hidden

@@ -8,7 +8,7 @@ from keras_titans.layers import TitansBlock
 from keras_titans.layers.quantized_parts import keep_other_parts
 from keras_titans.layers.quantized_parts import revived
 from keras_titans.layers.quantized_parts import with_quantized_parts
-from keras_titans.models.kept_weights import KeptWeights
+from keras_titans.models.kept_weights import keeps_weights
 from keras_titans.models.sizes import mixers_by_layer
 from keras_titans.validation import check_dtype
 from keras_titans.validation import check_positive_integer
@@ -22,7 +22,8 @@ EPSILON = 1e-5
 
 
 @keras.saving.register_keras_serializable("keras_titans")
-class TitansForecaster(KeptWeights, keras.Model):
+@keeps_weights
+class TitansForecaster(keras.Model):
     """Reads a series of any length and forecasts the steps that follow.
 
     The series is normalised by its own mean and deviation, channel by channel,

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
+from keras_titans.models import SegmentedTrainer
 from keras_titans.models import StreamingModel
 from keras_titans.models import TitansBackbone
+from keras_titans.models import TitansCausalLM
 from tests.helpers import same
 from tests.models.streaming_model_test import sequential
 
@@ -14,7 +16,13 @@ def backbone():
 
 
 @pytest.mark.parametrize(
-    "make", [backbone, lambda: StreamingModel(sequential())]
+    "make",
+    [
+        backbone,
+        lambda: TitansCausalLM(backbone()),
+        lambda: StreamingModel(sequential()),
+        lambda: SegmentedTrainer(sequential(), 4),
+    ],
 )
 def test_weights_outlive_a_failed_step(make):
     model = make()
