@@ -42,6 +42,8 @@ from benchmarks.add_memory_setting import WINDOW
 from benchmarks.add_memory_setting import Pieces
 from benchmarks.add_memory_setting import edges
 from benchmarks.add_memory_setting import held_out
+from benchmarks.built import built
+from benchmarks.variants import MATRIX
 from guides.planted_facts import Planting
 from guides.planted_facts import answer_tokens
 from guides.planted_facts import load_addresses
@@ -69,7 +71,7 @@ def make_memory(layer):
     return NeuralMemory(
         num_heads=1,
         head_dim=2 * WIDTH,
-        memory_depth=1,
+        **built(MATRIX),
     )
 
 

@@ -4,6 +4,7 @@ from benchmarks import accelerator
 from benchmarks import engines
 from benchmarks import measure
 from benchmarks import workers
+from benchmarks.shared_width import memory_of
 
 TOKENS = 256  # of the vocabulary
 
@@ -39,11 +40,13 @@ def ours(spec):
     """A block with one of our mixers, by name."""
     from keras_titans.layers import TitansBlock
 
+    mixer = spec["variant"].removesuffix(", recomputed")
     return TitansBlock(
-        spec["variant"].removesuffix(", recomputed"),
+        mixer,
         spec["hidden"],
         num_heads=spec["heads"],
         window_size=spec["window"],
+        memory=memory_of(mixer, spec["dim"], spec["heads"]),
         remat=spec.get("remat", False),
     )
 

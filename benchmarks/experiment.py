@@ -14,6 +14,7 @@ import dataclasses
 import json
 from typing import NamedTuple
 
+from benchmarks.built import built
 from benchmarks.tasks.addresses import AddressQuestions
 from benchmarks.tasks.forecasting import Electricity
 from benchmarks.tasks.genomes import BaseModelling
@@ -168,7 +169,8 @@ class Experiment:
         options = {**sizes, **variant.options}
         if variant.mixer in TITANS:
             # Whole, so that other defaults of the package are another cell.
-            options["update_rule"] = _update_rule(options).get_config()
+            rule = built({"update_rule": {}, **options})["update_rule"]
+            options["update_rule"] = rule.get_config()
         configuration = {
             "experiment": self.name,
             "model": model,
@@ -244,20 +246,7 @@ def build_model(configuration, task):
 
 
 def _mixer_options(configuration):
-    from keras_titans.memory import MLPMemory
-
     options = {"window_size": configuration["window_size"]}
     if configuration["mixer"] in TITANS:
         options["chunk_size"] = configuration["chunk_size"]
-    options |= configuration["mixer_options"]
-    if "update_rule" in options:
-        options["update_rule"] = _update_rule(options)
-    if "network" in options:
-        options["network"] = MLPMemory(**options["network"])
-    return options
-
-
-def _update_rule(options):
-    from keras_titans.memory import UpdateRule
-
-    return UpdateRule(**options.get("update_rule", {}))
+    return options | built(configuration["mixer_options"])

@@ -3,7 +3,7 @@
     python -m benchmarks.forgetting                      # two minutes
     KERAS_BACKEND=torch python -m benchmarks.forgetting
 
-One layer, forward and forward + backward, with `UpdateRule(forget_to=...)`
+One layer, forward and forward + backward, with `Titans(forget_to=...)`
 either way, in turns. Adds lines to `benchmarks/results/forgetting.jsonl` and
 makes the table anew of all that are there.
 """
@@ -17,7 +17,9 @@ import time
 
 from benchmarks import engines
 from benchmarks import measure
+from benchmarks.built import built
 from benchmarks.markdown import table
+from benchmarks.variants import with_rule
 
 OUTPUT = pathlib.Path(__file__).parent / "results" / "forgetting"
 TARGETS = ("zero", "initial")
@@ -42,13 +44,13 @@ def parse(arguments=None):
 def prepared(engine, target, chunk, options):
     """The calls to time, each made once already: `{mode: call}`."""
     from keras_titans.layers import NeuralMemory
-    from keras_titans.memory import UpdateRule
 
     shape = (1, options.length, options.dim)
     layer = NeuralMemory(
         options.heads,
+        head_dim=options.dim // options.heads,
         chunk_size=chunk,
-        update_rule=UpdateRule(forget_to=target),
+        **built(with_rule(forget_to=target)),
     )
     layer.build(shape)
     x, weights = (engine.array(engines.random(seed, *shape)) for seed in (0, 1))

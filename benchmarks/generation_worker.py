@@ -8,6 +8,7 @@ from benchmarks import measure
 from benchmarks import workers
 from benchmarks.blocks_worker import TOKENS
 from benchmarks.blocks_worker import Peer
+from benchmarks.shared_width import memory_of
 
 
 def prompt_of(spec):
@@ -69,6 +70,7 @@ class Titans(Hub):
                 hidden_dim=spec["dim"],
                 intermediate_dim=spec["hidden"],
                 mixers=spec["variant"],
+                memory=memory_of(spec["variant"], spec["dim"], spec["heads"]),
                 window_size=spec["window"],
                 tie_word_embeddings=True,
             )

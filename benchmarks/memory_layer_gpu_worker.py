@@ -3,7 +3,9 @@
 from benchmarks import accelerator
 from benchmarks import engines
 from benchmarks import workers
+from benchmarks.built import built
 from benchmarks.memory_layer_worker import split
+from benchmarks.variants import DEEP
 
 
 class OnDevice:
@@ -54,6 +56,7 @@ class Ours(OnDevice):
             ),
             chunk_size=spec["chunk"],
             anchor=spec["anchor"],
+            update_rule=built(DEEP)["update_rule"],
             dtype=policy if policy == "float32" else f"mixed_{policy}",
         )
         self.x, self.weights = self.inputs()

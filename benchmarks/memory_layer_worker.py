@@ -8,6 +8,8 @@ import numpy as np
 from benchmarks import engines
 from benchmarks import measure
 from benchmarks import workers
+from benchmarks.built import built
+from benchmarks.variants import DEEP
 
 
 class Ours:
@@ -26,6 +28,7 @@ class Ours:
             ),
             chunk_size=spec["chunk"],
             anchor=spec["anchor"],
+            update_rule=built(DEEP)["update_rule"],
         )
         shape = (spec["batch"], spec["length"], spec["dim"])
         self.layer.build(shape)

@@ -21,7 +21,9 @@ import time
 import keras
 import numpy as np
 
+from benchmarks.built import built
 from benchmarks.markdown import table
+from benchmarks.variants import MATRIX
 from keras_titans.layers import MemoryBlock
 from keras_titans.layers import NeuralMemory
 from keras_titans.models import MemorySnapshot
@@ -74,7 +76,8 @@ def make_model():
     tokens = keras.Input((None,), dtype="int32")
     x = keras.layers.Embedding(VOCABULARY, WIDTH)(tokens)
     for _ in range(2):
-        x = MemoryBlock(NeuralMemory(1, memory_depth=1), 2 * WIDTH)(x)
+        memory = NeuralMemory(1, head_dim=WIDTH, **built(MATRIX))
+        x = MemoryBlock(memory, 2 * WIDTH)(x)
     x = keras.layers.RMSNormalization()(x)
     model = keras.Model(tokens, keras.layers.Dense(VOCABULARY)(x))
     model.compile(

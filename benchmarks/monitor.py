@@ -22,6 +22,7 @@ import time
 
 from benchmarks import measure
 from benchmarks.markdown import table
+from benchmarks.shared_width import memory_of
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOKENS = 256  # of the vocabulary
@@ -55,7 +56,12 @@ def make_model(options):
     tokens = keras.Input((None,), dtype="int32")
     x = keras.layers.Embedding(TOKENS, options.dim)(tokens)
     for mixer in options.mixers:
-        x = TitansBlock(mixer, 2 * options.dim, num_heads=options.heads)(x)
+        x = TitansBlock(
+            mixer,
+            2 * options.dim,
+            num_heads=options.heads,
+            memory=memory_of(mixer, options.dim, options.heads),
+        )(x)
     x = keras.layers.RMSNormalization()(x)
     model = keras.Model(tokens, keras.layers.Dense(TOKENS)(x))
     model.compile(

@@ -28,9 +28,11 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
+from benchmarks.built import built
 from benchmarks.markdown import table
 from benchmarks.tasks.recall import FILLER
 from benchmarks.tasks.recall import AssociativeRecall
+from benchmarks.variants import DEEP
 from keras_titans.layers import MemoryAsContext
 from keras_titans.layers import MemoryAsGate
 from keras_titans.layers import MemoryAsLayer
@@ -38,8 +40,9 @@ from keras_titans.layers import NeuralMemory
 from keras_titans.layers import SlotMemory
 from keras_titans.layers import TitansBlock
 from keras_titans.layers import WindowedAttention
+from keras_titans.memory import Gate
 from keras_titans.memory import MLPMemory
-from keras_titans.memory import UpdateRule
+from keras_titans.memory import Titans
 from keras_titans.visualization.canvas import COLORS
 from keras_titans.visualization.canvas import LINES
 from keras_titans.visualization.canvas import MARKERS
@@ -68,33 +71,43 @@ def paper(max_learning_rate, **kwargs):
     """The paper's: independent rates, gates of scale 1, stale gradients."""
     return dict(
         anchor="chunk",
-        network=MLPMemory(2, activation="gelu", unit_norm=False),
-        update_rule=UpdateRule(
+        network=MLPMemory(
+            2, activation="gelu", unit_norm=False, hidden_rate=1.0
+        ),
+        update_rule=Titans(
+            learning_rate=Gate(maximum=max_learning_rate, logit_scale=1.0),
+            momentum=Gate(logit_scale=1.0),
+            forgetting=Gate(initial=0.001, logit_scale=1.0),
             normalize_learning_rate=False,
-            max_learning_rate=max_learning_rate,
-            max_momentum=1.0,
-            initial_forgetting=0.001,
             forget_to="zero",
-            gate_scale=1.0,
-            hidden_rate=1.0,
         ),
         **kwargs,
     )
 
 
 def memory(update=True, **options):
+    options = built(DEEP) | options
+    if "network" in options:
+        del options["memory_depth"]
+
     def make(heads, chunk):
-        return NeuralMemory(heads, chunk_size=chunk, **options)
+        return NeuralMemory(heads, WIDTH // heads, chunk_size=chunk, **options)
 
     return make, update
 
 
 def union(layer, update=True, **options):
     def make(heads, chunk):
-        inner = NeuralMemory(heads, chunk_size=chunk)
+        inner = NeuralMemory(
+            heads, WIDTH // heads, chunk_size=chunk, **built(DEEP)
+        )
         return layer(heads, WINDOW, memory=inner, **options)
 
     return make, update
+
+
+def slots(heads, chunk):
+    return SlotMemory(heads, head_dim=WIDTH // heads)
 
 
 TASKS = {
@@ -109,7 +122,7 @@ TASKS = {
         mixers={
             "default (depth 2, token anchor)": memory(),
             "depth 2, token anchor, hidden rate 1": memory(
-                update_rule=UpdateRule(hidden_rate=1.0)
+                network=MLPMemory(2, hidden_rate=1.0)
             ),
             "depth 2, chunk anchor": memory(anchor="chunk"),
             "depth 1, token anchor": memory(memory_depth=1),
@@ -133,7 +146,7 @@ TASKS = {
             "MAL": union(MemoryAsLayer),
             "MAL, no residual": union(MemoryAsLayer, residual=False),
             "LMM": memory(),
-            "slots": (lambda heads, chunk: SlotMemory(heads), True),
+            "slots": (slots, True),
             "MAC, memory frozen": union(MemoryAsContext, update=False),
             "MAG, memory frozen": union(MemoryAsGate, update=False),
             "MAL, memory frozen": union(MemoryAsLayer, update=False),

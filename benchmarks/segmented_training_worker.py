@@ -3,6 +3,7 @@
 from benchmarks import engines
 from benchmarks import measure
 from benchmarks import workers
+from benchmarks.shared_width import memory_of
 
 TOKENS = 256  # of the vocabulary
 
@@ -27,6 +28,7 @@ class Training:
                 2 * spec["dim"],
                 num_heads=spec["heads"],
                 window_size=spec["window"],
+                memory=memory_of(mixer, spec["dim"], spec["heads"]),
             )(x)
         x = keras.layers.RMSNormalization()(x)
         model = keras.Model(tokens, keras.layers.Dense(TOKENS)(x))

@@ -8,6 +8,7 @@ from benchmarks.experiment import Experiment
 from benchmarks.variants import ABLATIONS
 from benchmarks.variants import BASELINES
 from benchmarks.variants import BEST
+from benchmarks.variants import CANDIDATES
 from benchmarks.variants import PAYING
 from benchmarks.variants import TITANS
 
@@ -125,10 +126,14 @@ STANDARD = (
             "needle",
             NEEDLES[name],
             steps=steps,
-            **NEEDLE,
+            **{**NEEDLE, "models": (*NEEDLE["models"], *also)},
         )
         # A UUID has five times as many digits, and one wrong is all wrong.
-        for name, steps in (("passkey", 900), ("number", 900), ("uuid", 3600))
+        for name, steps, also in (
+            ("passkey", 900, ()),
+            ("number", 900, CANDIDATES[1:]),
+            ("uuid", 3600, ()),
+        )
     ),
     Experiment(
         "addresses",
@@ -158,7 +163,11 @@ STANDARD = (
             },
         )
         # One fact is enough to see what a cost on writing does to answers.
-        for facts, also in ((1, (PAYING,)), (2, ()), (3, ()))
+        for facts, also in (
+            (1, (PAYING, *CANDIDATES[1:])),
+            (2, ()),
+            (3, ()),
+        )
     ),
     Experiment(
         "party",

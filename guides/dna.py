@@ -137,7 +137,7 @@ def memory_model():
     x = layers.Embedding(4, 16)(bases)
     x = layers.Conv1D(WIDTH, 8, strides=4, padding="same")(x)
     for _ in range(2):
-        memory = NeuralMemory(num_heads=2, chunk_size=16)
+        memory = NeuralMemory(num_heads=2, head_dim=WIDTH // 2, chunk_size=16)
         x = MemoryBlock(memory, intermediate_dim=2 * WIDTH)(x)
     x = layers.GlobalAveragePooling1D()(layers.RMSNormalization()(x))
     return keras.Model(bases, layers.Dense(len(SPECIES))(x))

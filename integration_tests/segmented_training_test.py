@@ -36,7 +36,7 @@ text = (text[: 4 * 41] % 64).reshape(4, 41)
 tokens = keras.Input((None,), dtype="int32")
 x = layers.Embedding(64, 8)(tokens)
 memory = keras_titans.layers.NeuralMemory(
-    2, chunk_size=4, memory_depth=1, name="memory"
+    2, head_dim=4, chunk_size=4, memory_depth=1, name="memory"
 )
 x = keras_titans.layers.TitansBlock(memory, 12, name="block")(x)
 model = keras.Model(tokens, layers.Dense(64)(x))
@@ -107,7 +107,7 @@ def logs(folder):
     return [json.loads(line) for line in lines]
 
 
-@pytest.mark.slow_on("tensorflow")
+@pytest.mark.slow_on("tensorflow", "torch")
 def test_killed_in_the_middle_of_fit(tmp_path):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     result = train(whole)

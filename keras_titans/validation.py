@@ -45,11 +45,6 @@ def check_positive(name, value):
     return _number(name, value, lambda x: x > 0, "a positive number")
 
 
-def check_fraction(name, value):
-    """Strictly between 0 and 1: what a sigmoid can start from."""
-    return check_between(name, value, 0, 1)
-
-
 def check_between(name, value, low, high):
     """Strictly between the two."""
     return _number(
@@ -58,18 +53,6 @@ def check_between(name, value, low, high):
         lambda x: low < x < high,
         f"a number that lies strictly between {low} and {high}",
     )
-
-
-def check_fractions(name, value):
-    """A fraction, or a list of two: of the first head and of the last."""
-    if not isinstance(value, tuple | list):
-        return check_fraction(name, value)
-    if len(value) != 2:
-        raise ValueError(
-            f"Argument `{name}` must be a number, or a pair for the first "
-            f"head and the last. Received: {name}={value!r}."
-        )
-    return [check_fraction(name, one) for one in value]
 
 
 def check_threshold(name, value):
@@ -81,14 +64,8 @@ def check_threshold(name, value):
     )
 
 
-def check_cost(name, value):
-    return _number(name, value, lambda x: x >= 0, "a number of at least 0")
-
-
-def check_at_most_one(name, value):
-    return _number(
-        name, value, lambda x: 0 < x <= 1, "a positive number of at most 1"
-    )
+def check_at_least_one(name, value):
+    return _number(name, value, lambda x: x >= 1, "a number of at least 1")
 
 
 def check_choice(name, value, choices):
@@ -232,6 +209,29 @@ def same_shape(one, other):
         a is None or b is None or a == b
         for a, b in zip(one, other, strict=True)
     )
+
+
+def check_width(hidden_dim, num_heads):
+    """Raise a ValueError unless each head has an equal share of a width."""
+    if hidden_dim % num_heads:
+        raise ValueError(
+            "Argument `hidden_dim` must be a multiple of `num_heads`. "
+            f"Received: hidden_dim={hidden_dim}, num_heads={num_heads}."
+        )
+
+
+def check_texts(name, value):
+    """Raise a ValueError for what cannot be a string or a batch of them.
+
+    Tensors and data sets are left to what reads them.
+    """
+    texts = list(value) if isinstance(value, list | tuple) else [value]
+    wrong = any(x is None or isinstance(x, numbers.Number) for x in texts)
+    if wrong or not texts or isinstance(value, bytes):
+        raise ValueError(
+            f"Argument `{name}` must be a string, or a list of one or more "
+            f"strings. Received: {name}={value!r:.60}."
+        )
 
 
 def check_key_value_heads(num_key_value_heads, num_heads):

@@ -1,5 +1,6 @@
 """The examples that public docstrings show run as they stand."""
 
+import functools
 import inspect
 import re
 import textwrap
@@ -35,11 +36,30 @@ def examples(thing):
     return [textwrap.dedent(block) for block in blocks]
 
 
+def documented_arguments(text):
+    """The names before each colon of the section `Args`, but `**kwargs`."""
+    section = re.search(r"^Args:\n((?: {4}.*\n|\n)+)", text, re.MULTILINE)
+    if section is None:
+        return set()
+    lines = re.sub(r",\n {8}", ", ", section[1])  # a list of names goes on
+    entries = re.findall(r"^ {4}([a-z_][a-z_, ]*):", lines, re.MULTILINE)
+    return {name.strip() for entry in entries for name in entry.split(",")}
+
+
+@pytest.mark.parametrize("name", [*PUBLIC, "models.TitansBackbone.from_size"])
+def test_every_documented_argument_is_in_the_signature(name):
+    floor, *rest = name.split(".")
+    thing = functools.reduce(getattr, rest, getattr(keras_titans, floor))
+    signature = inspect.signature(thing).parameters
+    documented = documented_arguments(inspect.getdoc(thing) or "")
+    assert documented <= set(signature)
+
+
 @pytest.mark.parametrize(
     "name",
     [
         pytest.param(name, marks=pytest.mark.slow_on("jax", "tensorflow"))
-        if name.startswith(("models.", "callbacks."))
+        if name.startswith(("models.", "callbacks.", "layers.MemoryAs"))
         else name
         for name in PUBLIC
     ],

@@ -1,5 +1,6 @@
 """What tests on any backend share."""
 
+import hypothesis
 import keras
 import numpy as np
 from keras import tree
@@ -7,6 +8,11 @@ from keras import tree
 # What float32 leaves of equality behind the steep gates of random weights;
 # float64 agrees to 1e-14.
 ROUNDING = 1e-4
+
+# For properties of layers: each example is compiled where an engine compiles.
+few_examples = hypothesis.settings(
+    max_examples=8 if keras.backend.backend() == "torch" else 3
+)
 
 
 def compiled(fn):

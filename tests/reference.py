@@ -125,7 +125,7 @@ def memorize(
         if max_surprise is not None and norm > max_surprise:
             g = [x * max_surprise / norm for x in g]
         if read_first:
-            read_from = before
+            read_from = weights
         momentum = [
             eta[t] * s - theta[t] * rate * x
             for s, rate, x in zip(momentum, rates, g)
@@ -163,8 +163,7 @@ def memory_layer(x, weights, num_heads, network, mask=None, **options):
         num_heads: Number of heads.
         network: `(x, weights) -> y`.
         mask: `(rows, tokens)`, boolean.
-        options: For `memorize`; `max_learning_rate`; `max_momentum`;
-            `normalize`.
+        options: For `memorize`; `rule`, the update rule.
 
     Returns:
         The outputs, 0 where masked; the surprises `(rows, tokens, heads)`;
@@ -219,43 +218,59 @@ def starting_weights(weights, num_heads):
             starts[head].append(share)
 
 
-def layer_row(
-    x,
-    weights,
-    num_heads,
-    network,
-    normalize=True,
-    max_learning_rate=1.0,
-    max_momentum=0.5,
-    gate_scale=5.0,
-    **options,
-):
+def gate_value(gate, logits):
+    """A gate's values, by its attributes; a constant's are itself."""
+    if isinstance(gate, float):
+        return gate
+    above = np.maximum(sigmoid(logits) - gate.threshold, 0.0)
+    return gate.maximum * above / (1.0 - gate.threshold)
+
+
+def theta_eta_alpha(rule, logits, shape, slope=2.0):
+    """What the equations call the gates of `Titans` or `GatedDelta`."""
+    values = {
+        name: gate_value(gate, logits.get(name)) * np.ones(shape)
+        for name, gate in rule.gates.items()
+    }
+    theta = values["learning_rate"]
+    eta, alpha = values.get("momentum"), values.get("forgetting")
+    if is_delta(rule):
+        return theta / slope, eta, alpha
+    if rule.normalize_learning_rate:
+        theta = theta / slope
+        for gate in (eta, alpha):
+            theta = theta if gate is None else theta * (1.0 - gate)
+    return theta, eta, alpha
+
+
+def is_delta(rule):
+    return type(rule).__name__ == "GatedDelta"
+
+
+def rule_options(rule):
+    """What `memorize` is told of a rule."""
+    delta = is_delta(rule)
+    return {
+        "forget_first": delta,
+        "forget_to_initial": not delta and rule.forget_to == "initial",
+        "max_surprise": None if delta else rule.clipnorm,
+    }
+
+
+def layer_row(x, weights, num_heads, network, rule, **options):
     """The outputs, surprises and states by head of one row."""
     tokens = len(x)
-
-    def gate(name):
-        if f"gates/{name}/kernel" not in weights:
-            return None
-        kernel = gate_scale * weights[f"gates/{name}/kernel"]
-        return sigmoid(x @ kernel + weights[f"gates/{name}/bias"])
-
+    logits = {
+        name: gate.logit_scale * (x @ weights[f"gates/{name}/kernel"])
+        + weights[f"gates/{name}/bias"]
+        for name, gate in rule.gates.items()
+        if not isinstance(gate, float)
+    }
     query = unit(projected(x, weights, "query", num_heads))
     key = unit(projected(x, weights, "key", num_heads))
     value = projected(x, weights, "value", num_heads)
-    rate, eta, alpha = (
-        gate("learning_rate"),
-        gate("momentum"),
-        gate("forgetting"),
-    )
-    if eta is not None:
-        eta = max_momentum * eta
-    theta = max_learning_rate * (
-        np.ones((tokens, num_heads)) if rate is None else rate
-    )
-    if normalize:
-        theta = theta / 2.0 * (1.0 if eta is None else 1.0 - eta)
-        if alpha is not None and not options.get("forget_first", False):
-            theta = theta * (1.0 - alpha)
+    theta, eta, alpha = theta_eta_alpha(rule, logits, (tokens, num_heads))
+    options = {**rule_options(rule), **options}
     reads, surprises, states = [], [], []
     for head, start in enumerate(starting_weights(weights, num_heads)):
         rates = [1.0]

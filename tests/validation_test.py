@@ -24,11 +24,10 @@ OBJECTS = ["x", "", 0, [], {}, math.nan, object(), int]
 # it is the default.
 KINDS = {
     "switch": (
-        "accumulate add_end_token add_start_token forget_first forgetting "
-        "freeze learn_write_rate learning_rate lowercase momentum monitor "
-        "normalize_learning_rate read_first remat residual return_state "
-        "return_surprise segmented stateful tie_word_embeddings unit_norm "
-        "update use_bias with_memory_tokens",
+        "accumulate add_end_token add_start_token freeze learn_write_rate "
+        "lowercase monitor normalize_learning_rate read_first remat residual "
+        "return_diagnostics return_state segmented stateful "
+        "tie_word_embeddings unit_norm update use_bias with_memory_tokens",
         ["x", "", math.nan, None, 1.0, 0.01, 1, 0, [], np.ones(1, bool)],
     ),
     "positive integer": (
@@ -48,17 +47,18 @@ KINDS = {
         [*NUMBERS, None, 2.5, 4.0],
     ),
     "positive number": (
-        "expansion gate_scale hidden_rate max_learning_rate max_surprise",
+        "clipnorm delta expansion first hidden_rate last logit_scale maximum "
+        "sharpness",
         [*NUMBERS, None, 0],
     ),
-    "number from 0 on": ("write_cost", [*NUMBERS, None]),
-    "number in [0, 1)": ("dropout write_threshold", [*NUMBERS, None, 1.0]),
-    "number in (0, 1]": ("max_momentum", [*NUMBERS, None, 0, 1.1]),
+    "number from 1 on": ("p", [*NUMBERS, None, 0.5]),
+    "number in [0, 1)": ("dropout threshold", [*NUMBERS, None, 1.0]),
     "number in (0, 1)": ("write_rate", [*NUMBERS, None, 0, 1.0]),
-    "numbers in (0, 1)": (
-        "initial_forgetting initial_learning_rate initial_momentum",
-        [*NUMBERS, None, 0, 1, [0.1, math.nan], [0.1] * 3, [0.1, True]],
+    "numbers below a maximum": (
+        "initial",
+        [*NUMBERS, 0, 1, [], [0.1, math.nan], [0.1, True]],
     ),
+    "gate": ("forgetting learning_rate momentum", [*NUMBERS, object(), int]),
     "choice": (
         "anchor forget_to logs pooling size truncate",
         ["x", "", None, 0, math.nan, [], {}, np.array(["token"])],
@@ -72,7 +72,8 @@ KINDS = {
     ),
     "regularizer or constraint": (
         "bias_constraint bias_regularizer kernel_constraint "
-        "kernel_regularizer memory_constraint memory_regularizer",
+        "kernel_regularizer memory_constraint memory_regularizer "
+        "write_regularizer",
         OBJECTS,
     ),
     "dtype": ("dtype", ["x", 3, math.nan]),
@@ -136,7 +137,11 @@ MADE_WITH = {
         "attention": lambda: keras.layers.MultiHeadAttention(2, 4),
         "memory": lambda: layers.NeuralMemory(2),
     },
+    "Gate": {},
+    "GatedDelta": {},
     "GatedMLPMemory": {},
+    "Huber": {},
+    "LpError": {},
     "MLPMemory": {},
     "MemoryAsContext": {"num_heads": 2, "segment_length": 8},
     "MemoryAsGate": MIXER,
@@ -153,8 +158,10 @@ MADE_WITH = {
     "PersistentTokens": {"num_tokens": 2},
     "SegmentedTrainer": {"model": functional, "segment_length": 4},
     "SlotMemory": {"num_heads": 2},
+    "Spread": {"first": 0.1, "last": 0.2},
     "SquaredError": {},
     "StreamingModel": {"model": functional},
+    "Titans": {},
     "TitansBackbone": {
         "vocabulary_size": 9,
         "num_layers": 1,
@@ -173,7 +180,6 @@ MADE_WITH = {
     "TitansTextClassifierPreprocessor": {"tokenizer": TitansByteTokenizer},
     "TitansTokenizer": {"vocabulary": vocabulary, "merges": ["a b"]},
     "TitansTokenizer.train": {"texts": ["aa"], "vocabulary_size": 260},
-    "UpdateRule": {},
     "WindowedAttention": MIXER,
     "add_memory": {"backbone": gpt},
 }
@@ -283,21 +289,8 @@ def test_numbers_may_be_numpys(name):
 
 
 def test_whole_numbers_will_do_for_numbers():
-    rule = memory.UpdateRule(gate_scale=1, max_momentum=np.int8(1))
-    assert rule.gate_scale == rule.max_momentum == 1.0
-
-
-@pytest.mark.parametrize(
-    "switch, number",
-    [
-        ("learning_rate", "max_learning_rate"),
-        ("momentum", "max_momentum"),
-        ("forgetting", "initial_forgetting"),
-    ],
-)
-def test_a_number_for_a_switch_is_told_where_to_go(switch, number):
-    with pytest.raises(ValueError, match=f"`{switch}`.*`{number}`"):
-        memory.UpdateRule(**{switch: 0.01})
+    gate = memory.Gate(maximum=np.int8(2), logit_scale=1)
+    assert gate.maximum == 2.0 and gate.logit_scale == 1.0
 
 
 def test_a_tokenizer_has_no_more_tokens_than_the_backbone():
@@ -305,6 +298,14 @@ def test_a_tokenizer_has_no_more_tokens_than_the_backbone():
     models.TitansCausalLM(backbone(), preprocessor)
     with pytest.raises(ValueError, match="`preprocessor`.*258.*259"):
         models.TitansCausalLM(backbone(vocabulary_size=258), preprocessor)
+
+
+@pytest.mark.parametrize("bad", [None, 3, b"a", [], ["a", None], ("a", 3)])
+def test_prompts_are_strings(bad):
+    preprocessor = models.TitansCausalLMPreprocessor(TitansByteTokenizer())
+    model = models.TitansCausalLM(backbone(), preprocessor)
+    with pytest.raises(ValueError, match="`inputs` must be a string"):
+        model.generate(bad)
 
 
 def test_what_is_passed_on_may_be_passed():

@@ -1,4 +1,4 @@
-"""What Titans are compared with, as mixers for a `TitansBlock`.
+"""What Titans are compared with, as mixers for a `TitansBackbone`.
 
 Not part of the installed package. `models` builds whole models of equal size
 around these mixers and around the package's own.

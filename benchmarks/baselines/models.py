@@ -1,4 +1,8 @@
-"""Whole models that differ in their mixer of tokens alone, at equal size."""
+"""Whole models that differ in their mixer of tokens alone, at equal size.
+
+Each is a `keras_titans.models.TitansBackbone`; the baselines stand in it as
+patterns.
+"""
 
 import keras
 
@@ -6,83 +10,38 @@ from benchmarks.baselines.full_attention import FullAttention
 from benchmarks.baselines.gated_delta import GatedDelta
 from benchmarks.baselines.gated_linear_rnn import GatedLinearRNN
 from benchmarks.baselines.mamba2 import Mamba2
-from keras_titans.layers import MemoryAsContext
-from keras_titans.layers import MemoryAsGate
-from keras_titans.layers import MemoryAsLayer
 from keras_titans.layers import NeuralMemory
 from keras_titans.layers import SlotMemory
-from keras_titans.layers import TitansBlock
-from keras_titans.layers import WindowedAttention
+from keras_titans.models import TitansBackbone
+from keras_titans.models.mixers import Mixers
+from keras_titans.models.sizes import mixer_weights
 from keras_titans.validation import check_choice
 from keras_titans.validation import check_positive_integer
 
-
-def _union(layer):
-    def make(
-        num_heads,
-        window_size,
-        dtype,
-        num_persistent_tokens=4,
-        **memory_options,
-    ):
-        return layer(
-            num_heads,
-            window_size,
-            memory=NeuralMemory(num_heads, dtype=dtype, **memory_options),
-            num_persistent_tokens=num_persistent_tokens,
-            dtype=dtype,
-        )
-
-    return make
-
-
-def _windowless(layer):
-    return lambda num_heads, window_size, **options: layer(num_heads, **options)
-
-
+# By name: the backbone's mixer, and the memory in it. A class is given the
+# number of heads and the mixer's options.
 MIXERS = {
-    "MAC": _union(MemoryAsContext),
-    "MAG": _union(MemoryAsGate),
-    "MAL": _union(MemoryAsLayer),
-    "LMM": _windowless(NeuralMemory),
-    "slots": _windowless(SlotMemory),
-    "transformer": _windowless(FullAttention),
-    "window": WindowedAttention,
-    "rg-lru": _windowless(GatedLinearRNN),
-    "mamba-2": _windowless(Mamba2),
-    "gated-delta": _windowless(GatedDelta),
+    "MAC": ("MAC", NeuralMemory),
+    "MAG": ("MAG", NeuralMemory),
+    "MAL": ("MAL", NeuralMemory),
+    "LMM": ("LMM", NeuralMemory),
+    "slots": ("LMM", SlotMemory),
+    "transformer": (FullAttention, None),
+    "window": ("attention", None),
+    "rg-lru": (GatedLinearRNN, None),
+    "mamba-2": (Mamba2, None),
+    "gated-delta": (GatedDelta, None),
 }
 
 
-def language_model(
-    mixer_name,
-    vocabulary_size,
-    hidden_dim,
-    num_layers,
-    num_heads,
-    window_size,
-    parameters=None,
-    dtype=None,
-    **mixer_options,
-):
+def language_model(mixer_name, vocabulary_size, hidden_dim, **options):
     """A decoder of token ids, with input and output embedding tied.
-
-    Each block is a `TitansBlock`: norm, mixer, residual, norm, SwiGLU,
-    residual. After the last stands a norm.
 
     Args:
         mixer_name: One of `MIXERS`.
         vocabulary_size: Number of tokens.
         hidden_dim: Width of the model.
-        num_layers: Number of blocks.
-        num_heads: Heads of each mixer.
-        window_size: Tokens of a window or segment, where there is one.
-        parameters: How many weights the model shall have, to within a
-            percent: the multilayer perceptrons are as wide as makes up for
-            the mixers. By default they are 8/3 of `hidden_dim` wide.
-        dtype: The dtype policy of all layers.
-        **mixer_options: Further arguments of the mixer; of its memory, for
-            MAC, MAG and MAL, but for `num_persistent_tokens`.
+        **options: As `backbone`'s.
 
     Returns:
         A `keras.Model` from `(batch, length)`, int32, to logits `(batch,
@@ -90,42 +49,19 @@ def language_model(
     """
     check_positive_integer("vocabulary_size", vocabulary_size)
     check_positive_integer("hidden_dim", hidden_dim)
-    embedding = keras.layers.ReversibleEmbedding(
+    model = backbone(
+        mixer_name,
         vocabulary_size,
         hidden_dim,
-        # The logits' standard deviation is 1 at the start.
-        embeddings_initializer=keras.initializers.RandomNormal(
-            stddev=hidden_dim**-0.5
-        ),
-        dtype=dtype,
-        name="embedding",
+        weights_outside=vocabulary_size * hidden_dim,
+        **options,
     )
     tokens = keras.Input((None,), dtype="int32", name="tokens")
-    x = embedding(tokens)
-    x = _decoder(
-        x,
-        _mixers(
-            mixer_name, num_layers, num_heads, window_size, dtype, mixer_options
-        ),
-        parameters,
-        embedding.count_params(),
-        dtype,
-    )
-    return keras.Model(tokens, embedding(x, reverse=True))
+    x = _decoded(model, model.token_embedding(tokens))
+    return keras.Model(tokens, model.token_embedding(x, reverse=True))
 
 
-def vector_model(
-    mixer_name,
-    channels,
-    outputs,
-    hidden_dim,
-    num_layers,
-    num_heads,
-    window_size,
-    parameters=None,
-    dtype=None,
-    **mixer_options,
-):
+def vector_model(mixer_name, channels, outputs, hidden_dim, **options):
     """`language_model`'s decoder between two dense maps.
 
     For series and for classes: what stands at the last token has seen all.
@@ -134,8 +70,8 @@ def vector_model(
         mixer_name: One of `MIXERS`.
         channels: Width of the inputs.
         outputs: Width of the outputs.
-        hidden_dim, num_layers, num_heads, window_size, parameters, dtype,
-            **mixer_options: As `language_model`'s.
+        hidden_dim: Width of the model.
+        **options: As `backbone`'s.
 
     Returns:
         A `keras.Model` from `(batch, length, channels)` to `(batch, length,
@@ -147,43 +83,76 @@ def vector_model(
         ("hidden_dim", hidden_dim),
     ):
         check_positive_integer(name, value)
+    dtype = options.get("dtype")
     vectors = keras.Input((None, channels), name="vectors")
     front = keras.layers.Dense(hidden_dim, dtype=dtype, name="front")
     head = keras.layers.Dense(outputs, dtype=dtype, name="head")
-    head.build((None, None, hidden_dim))
     x = front(vectors)
-    x = _decoder(
-        x,
-        _mixers(
-            mixer_name, num_layers, num_heads, window_size, dtype, mixer_options
-        ),
-        parameters,
-        front.count_params() + head.count_params(),
-        dtype,
+    head.build(x.shape)
+    model = backbone(
+        mixer_name,
+        1,  # whose embedding is left out
+        hidden_dim,
+        weights_outside=front.count_params() + head.count_params(),
+        **options,
     )
-    return keras.Model(vectors, head(x))
+    return keras.Model(vectors, head(_decoded(model, x)))
 
 
-def _mixers(name, num_layers, num_heads, window_size, dtype, options):
-    check_choice("mixer_name", name, MIXERS)
+def backbone(
+    mixer_name,
+    vocabulary_size,
+    hidden_dim,
+    num_layers,
+    num_heads,
+    window_size,
+    parameters=None,
+    weights_outside=0,
+    dtype=None,
+    num_persistent_tokens=4,
+    **mixer_options,
+):
+    """The `TitansBackbone` around a mixer.
+
+    Args:
+        mixer_name: One of `MIXERS`.
+        vocabulary_size: Number of tokens.
+        hidden_dim: Width of the model.
+        num_layers: Number of blocks.
+        num_heads: Heads of each mixer, and of its memory unless
+            `memory_heads` is among its options.
+        window_size: Tokens of a window or segment, where there is one.
+        parameters: How many weights the model shall have, to within a
+            percent: the multilayer perceptrons are as wide as makes up for
+            the mixers. By default they are 8/3 of `hidden_dim` wide.
+        weights_outside: Weights of the model beside blocks and norms.
+        dtype: The dtype policy of all layers.
+        num_persistent_tokens: Of MAC, MAG and MAL.
+        **mixer_options: Further arguments of the mixer; of its memory, if it
+            has one.
+    """
+    check_choice("mixer_name", mixer_name, MIXERS)
     check_positive_integer("num_layers", num_layers)
-    return [
-        MIXERS[name](num_heads, window_size, dtype=dtype, **options)
-        for _ in range(num_layers)
-    ]
-
-
-def _decoder(x, mixers, parameters, parameters_outside, dtype):
-    """Blocks around the mixers, and a norm."""
-    hidden_dim = x.shape[-1]
+    mixer, memory = MIXERS[mixer_name]
+    options = {
+        "num_heads": num_heads,
+        "window_size": window_size,
+        "num_persistent_tokens": num_persistent_tokens,
+    }
+    if memory is not None:
+        heads = mixer_options.pop("memory_heads", num_heads)
+        head_dim = hidden_dim // num_heads
+        memory = memory(heads, **{"head_dim": head_dim, **mixer_options})
+    elif isinstance(mixer, str):
+        options |= mixer_options
+    else:
+        mixer = mixer(num_heads, **mixer_options)
     intermediate_dim = 8 * hidden_dim // 3
     if parameters is not None:
-        for mixer in mixers:
-            mixer.build(x.shape)
-        norms = (2 * len(mixers) + 1) * hidden_dim
-        fixed = sum(mixer.count_params() for mixer in mixers) + norms
-        fixed += parameters_outside
-        per_unit = 3 * hidden_dim * len(mixers)
+        mixers = Mixers(mixer, memory, num_layers)
+        fixed = mixer_weights(mixers, hidden_dim, **options)
+        fixed += (2 * num_layers + 1) * hidden_dim + weights_outside
+        per_unit = 3 * hidden_dim * num_layers
         intermediate_dim = round((parameters - fixed) / per_unit)
         if intermediate_dim < 1:
             raise ValueError(
@@ -191,9 +160,21 @@ def _decoder(x, mixers, parameters, parameters_outside, dtype):
                 f"perceptrons: at least {fixed + per_unit}. "
                 f"Received: parameters={parameters}."
             )
-    for i, mixer in enumerate(mixers):
-        block = TitansBlock(
-            mixer, intermediate_dim, dtype=dtype, name=f"block_{i}"
-        )
+    return TitansBackbone(
+        vocabulary_size,
+        num_layers,
+        hidden_dim,
+        intermediate_dim=intermediate_dim,
+        mixers=mixer,
+        memory=memory,
+        tie_word_embeddings=True,
+        dtype=dtype,
+        **options,
+    )
+
+
+def _decoded(model, x):
+    """The backbone's blocks and norm, without the work for padding."""
+    for block in model.transformer_layers:
         x = block(x)
-    return keras.layers.RMSNormalization(dtype=dtype, name="output_norm")(x)
+    return model.layer_norm(x)

@@ -9,8 +9,9 @@ where it can be had now. `when`: work that is skipped where it is not needed.
 `eager`: a scope whose operations are carried out at once, also while something
 around it is traced. `with_rows`: a batch of a size that is checked. `repeat`: a
 loop for inference. `inference`: a compiled function that only reads the
-weights. `KERAS_BACKEND` picks the file; nothing outside this folder names a
-framework.
+weights. `split_last`: two parts of the last axis. `linear_scan` and
+`unit_lower_inverse`: see `linear_scan` and `triangular` of `keras_titans.ops`.
+`KERAS_BACKEND` picks the file; nothing outside this folder names a framework.
 """
 
 import keras
@@ -26,9 +27,13 @@ if keras.backend.backend() == "jax":
     from keras_titans.backend.jax_engine import vjp
     from keras_titans.backend.jax_engine import when
     from keras_titans.backend.jax_engine import where_any
+    from keras_titans.backend.jax_linear_scan import linear_scan
+    from keras_titans.backend.rows import split_last
     from keras_titans.backend.rows import with_rows
+    from keras_titans.backend.triangular import unit_lower_inverse
 elif keras.backend.backend() == "tensorflow":
     from keras_titans.backend.branch import either
+    from keras_titans.backend.rows import split_last
     from keras_titans.backend.rows import where_rows as where_any
     from keras_titans.backend.tensorflow_engine import eager
     from keras_titans.backend.tensorflow_engine import inference
@@ -37,6 +42,8 @@ elif keras.backend.backend() == "tensorflow":
     from keras_titans.backend.tensorflow_engine import vjp
     from keras_titans.backend.tensorflow_engine import when
     from keras_titans.backend.tensorflow_engine import with_rows
+    from keras_titans.backend.tensorflow_linear_scan import linear_scan
+    from keras_titans.backend.triangular import unit_lower_inverse
 elif keras.backend.backend() == "torch":
     from keras_titans.backend.branch import either
     from keras_titans.backend.branch import when
@@ -46,7 +53,10 @@ elif keras.backend.backend() == "torch":
     from keras_titans.backend.torch_engine import inference
     from keras_titans.backend.torch_engine import known
     from keras_titans.backend.torch_engine import scan
+    from keras_titans.backend.torch_engine import split_last
+    from keras_titans.backend.torch_engine import unit_lower_inverse
     from keras_titans.backend.torch_engine import vjp
+    from keras_titans.backend.torch_linear_scan import linear_scan
 else:
     raise ImportError(
         "keras_titans runs on the Keras backends 'jax', 'tensorflow' and "
@@ -57,14 +67,24 @@ else:
 # compile the loop's checkpoints. Keras asks each layer before it compiles.
 SUPPORTS_JIT = keras.backend.backend() != "torch"
 
+# Whether a matrix memory is computed for all chunks at once, or chunk by chunk
+# (`python -m benchmarks.linear_scan` compares them on a CPU). At once there
+# are few calls of large products, which is what eager PyTorch needs. Compiled
+# on a CPU, a chunk's arrays stay in the cache, and its loop is faster.
+PARALLEL_MATRIX = keras.backend.backend() == "torch"
+
 __all__ = [
+    "PARALLEL_MATRIX",
     "SUPPORTS_JIT",
     "eager",
     "either",
     "inference",
     "known",
+    "linear_scan",
     "repeat",
     "scan",
+    "split_last",
+    "unit_lower_inverse",
     "vjp",
     "when",
     "where_any",

@@ -23,3 +23,8 @@ def where_rows(rows, new, old):
 def with_rows(x, batch_size, message):
     """`x` itself: its shape is known before any work."""
     return x
+
+
+def split_last(x, width):
+    """The first `width` entries of the last axis, and the others."""
+    return ops.split(x, [width], axis=-1)

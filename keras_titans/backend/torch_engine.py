@@ -7,6 +7,10 @@ import torch
 from keras import tree
 from torch.utils.checkpoint import checkpoint
 
+from keras_titans.backend.triangular import (
+    unit_lower_inverse as inverse_by_products,
+)
+
 
 @contextlib.contextmanager
 def eager():
@@ -79,6 +83,24 @@ def vjp(fn, *primals):
         )
 
     return value, pullback
+
+
+def unit_lower_inverse(strict):
+    """See `keras_titans.ops.triangular`.
+
+    On a CPU by substitution, which takes a tenth of the time of the products.
+    """
+    if strict.device.type != "cpu":
+        return inverse_by_products(strict)
+    one = torch.eye(strict.shape[-1], dtype=strict.dtype, device=strict.device)
+    return torch.linalg.solve_triangular(
+        strict, one, upper=False, unitriangular=True
+    )
+
+
+def split_last(x, width):
+    """See `rows.split_last`. Keras' own reads a tensor's values for it."""
+    return x.split([width, x.shape[-1] - width], dim=-1)
 
 
 def known(flag):

@@ -83,22 +83,20 @@ class MemoryProbe(keras.Model):
     def _summary(self, seen):
         memory = memory_in(seen.layer)
         names = ("surprise", *memory.gate_names)
-        width = len(names) * memory.num_heads
-        values = ops.split(seen.surprise[..., :width], len(names), axis=-1)
         before, after = memory_entry(seen.before), memory_entry(seen.after)
         start = row_norms(before)
         moved = row_norms(tree.map_structure(ops.subtract, after, before))
         summary = {
-            "tokens": dict(zip(names, values, strict=True)),
+            "tokens": {name: seen.diagnostics[name] for name in names},
             "norm": row_norms(after),
             "drift": moved / ops.where(start > 0, start, 1.0),
         }
         if seen.mask is not None:
             summary["mask"] = seen.mask
         if self.recall:
-            rows = seen.surprise[:1, :SHOWN, width:]
-            shape = (1, ops.shape(rows)[1], 2, memory.num_heads, -1)
-            read, value = ops.unstack(ops.reshape(rows, shape), 2, axis=2)
+            read, value = (
+                seen.diagnostics[name][:1, :SHOWN] for name in ("read", "value")
+            )
             summary["recall"] = recall_matrix(read, value)
         return summary
 

@@ -28,17 +28,22 @@ class AttentionAndMemory(StatefulLayer):
     """Attention as the short-term memory beside a long-term one.
 
     Args:
-        num_heads: Heads of the attention, and of the memory by default.
-        window_size: Tokens of the attention's window or segment.
-        memory: A `NeuralMemory` or a `SlotMemory`. By default a
-            `NeuralMemory` of `num_heads` heads.
-        num_persistent_tokens: Learned tokens that stand before the sequence.
-        head_dim: Width of each head. By default the input's width divided by
-            `num_heads`.
-        num_key_value_heads: As `WindowedAttention`'s.
-        kernel_initializer: For the attention's projections.
-        return_state: Whether to return the state after the outputs.
-        stateful: Whether a call starts where the last one ended.
+        num_heads: int. Heads of the attention.
+        window_size: int. Tokens of the attention's window or segment.
+        memory: `NeuralMemory`, `SlotMemory` or another memory layer. Defaults
+            to `NeuralMemory()`.
+        num_persistent_tokens: int. Learned tokens before the sequence.
+            Defaults to `4`.
+        head_dim: int. Width of each head of the attention. Defaults to the
+            input's width divided by `num_heads`.
+        num_key_value_heads: int. Heads of the attention's keys and values, as
+            `WindowedAttention`'s. Defaults to `num_heads`.
+        kernel_initializer: str or Keras initializer. For the attention's
+            projections. Defaults to `"glorot_uniform"`.
+        return_state: bool. Whether to return the state after the outputs.
+            Defaults to `False`.
+        stateful: bool. Whether a call starts where the last one ended.
+            Defaults to `False`.
         **kwargs: `name`, `dtype` and so on, for `keras.layers.Layer`.
     """
 
@@ -83,12 +88,7 @@ class AttentionAndMemory(StatefulLayer):
         ):
             setattr(self, name, getattr(self.attention, name))
         if memory is None:
-            memory = NeuralMemory(
-                num_heads,
-                head_dim=head_dim,
-                dtype=self.dtype_policy,
-                name="memory",
-            )
+            memory = NeuralMemory(dtype=self.dtype_policy, name="memory")
         memory = check_memory("memory", memory)
         if memory.stateful or memory.return_state:
             raise ValueError(
@@ -124,7 +124,7 @@ class AttentionAndMemory(StatefulLayer):
             return None
         return ops.cast(self.persistent_tokens.tokens, self.compute_dtype)
 
-    def remember(self, x, state, count, training, update, return_surprise):
+    def remember(self, x, state, count, training, update, return_diagnostics):
         """The memory over the persistent tokens and `x`; what it gives `x`.
 
         A state that is passed has read the persistent tokens already.
@@ -132,7 +132,7 @@ class AttentionAndMemory(StatefulLayer):
         options = {
             "training": training,
             "update": update,
-            "return_surprise": return_surprise,
+            "return_diagnostics": return_diagnostics,
         }
         if self.persistent_tokens is None:
             return self.memory.mix(x, state, count, **options)
@@ -143,12 +143,12 @@ class AttentionAndMemory(StatefulLayer):
         first = self.num_persistent_tokens
         if count is not None:
             count = count + first
-        outputs, surprise, _ = self.memory.mix(
+        outputs, diagnostics, _ = self.memory.mix(
             self.persistent_tokens(x), None, count, **options
         )
-        if surprise is not None:
-            surprise = surprise[:, first:]
-        return outputs[:, first:], surprise, None
+        if diagnostics is not None:
+            diagnostics = {n: x[:, first:] for n, x in diagnostics.items()}
+        return outputs[:, first:], diagnostics, None
 
     def read_prefix(self):
         """The memory's outputs at the persistent tokens, and its state then.
@@ -161,7 +161,7 @@ class AttentionAndMemory(StatefulLayer):
             None,
             training=False,
             update=True,
-            return_surprise=False,
+            return_diagnostics=False,
         )
         return outputs[0], state
 
@@ -201,7 +201,7 @@ class AttentionAndMemory(StatefulLayer):
         initial_state=None,
         training=None,
         update=True,
-        return_surprise=False,
+        return_diagnostics=False,
         return_state=None,
     ):
         return self.run(
@@ -211,7 +211,7 @@ class AttentionAndMemory(StatefulLayer):
             return_state,
             training=training,
             update=update,
-            return_surprise=return_surprise,
+            return_diagnostics=return_diagnostics,
         )
 
     def compute_output_spec(
@@ -221,7 +221,7 @@ class AttentionAndMemory(StatefulLayer):
         initial_state=None,
         training=None,
         update=True,
-        return_surprise=False,
+        return_diagnostics=False,
         return_state=None,
     ):
         return self.run_spec(
@@ -229,7 +229,7 @@ class AttentionAndMemory(StatefulLayer):
             mask,
             initial_state,
             return_state,
-            self.memory.surprise_width(return_surprise),
+            self.memory.diagnostics_shapes() if return_diagnostics else None,
         )
 
     def get_config(self):

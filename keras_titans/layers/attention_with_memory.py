@@ -8,6 +8,7 @@ from keras import ops
 from keras_titans.layers.attention_and_memory import check_memory
 from keras_titans.layers.carried_states import carried_for
 from keras_titans.layers.quantized_parts import LayerOfParts
+from keras_titans.layers.quantized_parts import prepare_parts
 from keras_titans.ops.finite import finite_or_zero
 from keras_titans.validation import check_instance
 
@@ -101,6 +102,7 @@ class AttentionWithMemory(LayerOfParts):
         self.gate = self.add_weight(
             shape=(query_shape[-1],), initializer="zeros", name="gate"
         )
+        prepare_parts(self)
 
     def __call__(self, *args, **kwargs):
         for name in _FIRST:

@@ -3,13 +3,16 @@
 import math
 
 import keras
+import numpy as np
 from keras import initializers
 from keras import ops
+from keras import tree
 
 from keras_titans.memory.probe import check_linear
 from keras_titans.memory.probe import check_network
-from keras_titans.ops.chunk import Memory
-from keras_titans.ops.chunk import Shared
+from keras_titans.ops.finite import finite_first
+from keras_titans.ops.recipe import Memory
+from keras_titans.ops.recipe import Shared
 from keras_titans.ops.sequence import fresh_memory
 from keras_titans.ops.sequence import memorize
 
@@ -41,6 +44,9 @@ class FastWeights(keras.layers.Layer):
         if self.recipe.objective.linear:
             check_linear(self.recipe.objective)
         self.shapes = self.recipe.network.map_shapes(head_dim)
+        # The names of what the update rule carries.
+        weights = [np.zeros(shape, "float32") for shape in self.shapes]
+        self.entries = sorted(self.recipe.rule.initial_state(weights))
         self.initial_memory = [
             self.add_weight(
                 shape=(inputs, self.num_heads * outputs),
@@ -53,7 +59,7 @@ class FastWeights(keras.layers.Layer):
             for m, (inputs, outputs) in enumerate(self.shapes)
         ]
         if len(self.shapes) > 1:
-            start = math.log(self.recipe.rule.hidden_rate)
+            start = math.log(self.recipe.network.hidden_rate)
             self.log_hidden_rates = self.add_weight(
                 shape=(len(self.shapes) - 1, self.num_heads),
                 initializer=initializers.Constant(start),
@@ -61,44 +67,75 @@ class FastWeights(keras.layers.Layer):
                 name="log_hidden_rates",
             )
 
-    def call(
-        self, tokens, state=None, count=None, return_surprise=False, remat=False
+    @property
+    def has_chunks(self):
+        """Whether it matters where a chunk begins.
+
+        The gradients of a matrix at each token's own memory do not tell.
+        """
+        recipe = self.recipe
+        exact = recipe.anchor == "token" and len(self.shapes) == 1
+        return not exact or recipe.rule.acts_at_chunk_end
+
+    # Not `call`: Keras takes no tuples of tensors and others.
+    def write_and_read(
+        self,
+        tokens,
+        finite,
+        state=None,
+        count=None,
+        return_norms=False,
+        remat=False,
     ):
         """Write every token, read at every token.
 
         Args:
-            tokens: A `keras_titans.ops.sequence.Tokens`.
+            tokens: A `keras_titans.ops.recipe.Tokens`.
+            finite: The `Finite` tokens. Others are not written.
             state: As `get_initial_state` returns it, or None for fresh. One
                 without `"phase"` and `"anchor"` starts and ends with a chunk.
             count: `(batch,)`, int32: each row's tokens, or None if all are.
-            return_surprise: Whether the surprises' norms are asked for.
+            return_norms: Whether the gradients' norms are asked for.
             remat: Whether to recompute in the backward pass.
 
         Returns:
             What was read `(batch, tokens, num_heads, head_dim)`; the norms of
-            the surprises `(batch, tokens, num_heads)`, or None; the state, or
+            the gradients `(batch, tokens, num_heads)`, or None; the state, or
             None if none was passed.
         """
         batch_size, length = ops.shape(tokens.query)[:2]
-        phase = None if state is None else state.get("phase")
-        read, surprise, memory = memorize(
+        memory, phase = self._memory(state, batch_size)
+        keep, back = None, lambda x: x
+        if not self.has_chunks:
+            keep = None if finite.missing is False else finite.tokens
+        else:
+            # What is left out has no place in a chunk.
+            flat = tree.flatten(tokens)
+            flat, count, back = finite_first(flat, finite, count)
+            tokens = tree.pack_sequence_as(tokens, flat)
+        read, norms, memory = memorize(
             tokens,
-            self._memory(state, batch_size),
+            memory,
             self._shared(),
             self.recipe,
             count=count,
             phase=phase,
-            return_surprise=return_surprise,
+            keep=keep,
+            return_norms=return_norms,
             remat=remat,
         )
+        read = back(read)
+        if norms is not None:
+            norms = back(norms)
         if state is None:
-            return read, surprise, None
+            return read, norms, None
+        after = dict(memory.state)
         if phase is not None:
             written = length if count is None else count
-            phase = ops.cast(
-                (phase + written) % self.recipe.chunk_size, "int32"
-            )
-        return read, surprise, _as_state(memory, phase)
+            phase = (phase + written) % self.recipe.chunk_size
+            after["anchor"] = memory.anchor
+            after["phase"] = ops.cast(phase, "int32")
+        return read, norms, dict(sorted(after.items()))
 
     def read(self, query, memory):
         """What a memory holds for queries, with nothing written.
@@ -119,7 +156,7 @@ class FastWeights(keras.layers.Layer):
     def state_spec(self, batch_size):
         """The state's structure, as nested `keras.KerasTensor`s."""
 
-        def maps():
+        def weights():
             # New tensors for each entry: a functional model tells them apart
             # by identity.
             return [
@@ -129,21 +166,25 @@ class FastWeights(keras.layers.Layer):
                 for shape in self.shapes
             ]
 
-        momentum = maps() if self.recipe.rule.momentum else ()
-        return _as_state(
-            Memory(maps(), momentum, maps()),
-            keras.KerasTensor((batch_size,), "int32"),
-        )
+        spec = {name: weights() for name in self.entries}
+        if self.has_chunks:
+            spec["anchor"] = weights()
+            spec["phase"] = keras.KerasTensor((batch_size,), "int32")
+        return dict(sorted(spec.items()))
 
     def get_initial_state(self, batch_size):
         """The learned start, one copy for each row."""
         memory = fresh_memory(
             self._initial_weights(),
             batch_size,
-            momentum=self.recipe.rule.momentum,
-            anchor=True,
+            self.recipe.rule,
+            anchor=self.has_chunks,
         )
-        return _as_state(memory, ops.zeros((batch_size,), "int32"))
+        state = dict(memory.state)
+        if self.has_chunks:
+            state["anchor"] = memory.anchor
+            state["phase"] = ops.zeros((batch_size,), "int32")
+        return dict(sorted(state.items()))
 
     def _initial_weights(self):
         """The learned initial memory, `(H, i, o)` for each dense map."""
@@ -157,36 +198,16 @@ class FastWeights(keras.layers.Layer):
         ]
 
     def _memory(self, state, batch_size):
-        """What the scan carries, from a state or fresh."""
+        """What the loop carries, and the phase, from a state or fresh."""
         if state is None:
-            return fresh_memory(
-                self._initial_weights(),
-                batch_size,
-                momentum=self.recipe.rule.momentum,
-                anchor=False,
-            )
-        return Memory(
-            state["memory"], state.get("momentum", ()), state.get("anchor", ())
-        )
+            weights = self._initial_weights()
+            rule = self.recipe.rule
+            return fresh_memory(weights, batch_size, rule, anchor=False), None
+        entries = {name: state[name] for name in self.entries}
+        return Memory(entries, state.get("anchor", ())), state.get("phase")
 
     def _shared(self):
         rates = []
         if len(self.shapes) > 1:
             rates = ops.unstack(ops.exp(self.log_hidden_rates)[..., None, None])
-        initial = ()
-        if self.recipe.rule.forget_to == "initial":
-            initial = self._initial_weights()
-        return Shared(rates, initial)
-
-
-def _as_state(memory, phase):
-    """A `Memory` as plain entries, in the order that every tree keeps.
-
-    Without a phase it is a state between chunks, and needs no anchor.
-    """
-    state = {"memory": memory.memory}
-    if phase is not None:
-        state |= {"anchor": memory.anchor, "phase": phase}
-    if memory.momentum:
-        state["momentum"] = memory.momentum
-    return dict(sorted(state.items()))
+        return Shared(rates, self._initial_weights())

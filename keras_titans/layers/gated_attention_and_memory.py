@@ -17,9 +17,31 @@ class GatedAttentionAndMemory(AttentionAndMemory):
     """
 
     def __init__(
-        self, num_heads, window_size, gate_activation="sigmoid", **kwargs
+        self,
+        num_heads,
+        window_size,
+        memory=None,
+        num_persistent_tokens=4,
+        head_dim=None,
+        num_key_value_heads=None,
+        gate_activation="sigmoid",
+        kernel_initializer="glorot_uniform",
+        return_state=False,
+        stateful=False,
+        **kwargs,
     ):
-        super().__init__(num_heads, window_size, **kwargs)
+        super().__init__(
+            num_heads,
+            window_size,
+            memory=memory,
+            num_persistent_tokens=num_persistent_tokens,
+            head_dim=head_dim,
+            num_key_value_heads=num_key_value_heads,
+            kernel_initializer=kernel_initializer,
+            return_state=return_state,
+            stateful=stateful,
+            **kwargs,
+        )
         self.gate_activation = check_activation(
             "gate_activation", gate_activation
         )

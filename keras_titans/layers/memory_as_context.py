@@ -2,6 +2,7 @@
 
 import keras
 from keras import ops
+from keras import tree
 
 from keras_titans import backend
 from keras_titans.layers.gated_attention_and_memory import (
@@ -45,39 +46,46 @@ class MemoryAsContext(GatedAttentionAndMemory):
     fastest.
 
     A token that holds NaN or infinity is NaN in the outputs and in the
-    surprises. The memory does not read it, the attention sees zeros in its
+    diagnostics. The memory does not read it, the attention sees zeros in its
     place, so that other tokens and the state stay finite.
 
     Args:
-        num_heads: Heads of the attention, and of the memory by default.
-        segment_length: Tokens of a segment.
-        memory: A `NeuralMemory` or a `SlotMemory`. By default a
-            `NeuralMemory` of `num_heads` heads.
-        num_persistent_tokens: `P`, learned tokens before the sequence.
-        head_dim: Width of each head. By default the input's width divided by
-            `num_heads`.
-        num_key_value_heads: Heads of the attention's keys and values, as
-            `WindowedAttention`'s.
-        gate_activation: Of the memory's output, where it gates.
-        residual: Whether the memory is written with `z`, and not with `y`.
-        kernel_initializer: For the attention's projections.
-        remat: Whether training recomputes, and does not keep, what the
-            backward pass needs within each segment.
-        return_state: Whether to return the state after the outputs.
-        stateful: Whether a call starts where the last one ended.
+        num_heads: int. Heads of the attention.
+        segment_length: int. Tokens of a segment.
+        memory: `NeuralMemory`, `SlotMemory` or another memory layer. Defaults
+            to `NeuralMemory()`.
+        num_persistent_tokens: int. Learned tokens before the sequence.
+            Defaults to `4`.
+        head_dim: int. Width of each head of the attention. Defaults to the
+            input's width divided by `num_heads`.
+        num_key_value_heads: int. Heads of the attention's keys and values, as
+            `WindowedAttention`'s. Defaults to `num_heads`.
+        gate_activation: str or callable. The activation of the memory's
+            output, where it gates. Defaults to `"sigmoid"`.
+        residual: bool. Whether the memory is written with `z`, and not with
+            `y`. Defaults to `True`.
+        kernel_initializer: str or Keras initializer. For the attention's
+            projections. Defaults to `"glorot_uniform"`.
+        remat: bool. Whether training recomputes, and does not keep, what the
+            backward pass needs within each segment. Defaults to `True`.
+        return_state: bool. Whether to return the state after the outputs.
+            Defaults to `False`.
+        stateful: bool. Whether a call starts where the last one ended.
+            Defaults to `False`.
         **kwargs: `name`, `dtype` and so on, for `keras.layers.Layer`.
 
     Call arguments:
         inputs: `(batch, length, width)`, any length.
-        mask, initial_state, training, update, return_surprise, return_state: As
-            `NeuralMemory`'s. Masked tokens are as if they were not there.
+        mask, initial_state, training, update, return_diagnostics,
+            return_state: As `NeuralMemory`'s. Masked tokens are as if they
+            were not there.
 
     Returns:
         The outputs `(batch, length, width)` in the compute dtype; where asked
-        for, the memory's surprises `(batch, length, heads)`; where
-        `return_state`, the state: a dictionary of the
-        attention's and the memory's, the memory at the segment's start, and
-        the inputs that its query convolution looks back to.
+        for, the memory's diagnostics; where `return_state`, the state: a
+        dictionary of the attention's and the memory's, the memory at the
+        segment's start, and the inputs that its query convolution looks back
+        to.
 
     Example:
 
@@ -106,12 +114,37 @@ class MemoryAsContext(GatedAttentionAndMemory):
     segmented = True
 
     def __init__(
-        self, num_heads, segment_length, residual=True, remat=True, **kwargs
+        self,
+        num_heads,
+        segment_length,
+        memory=None,
+        num_persistent_tokens=4,
+        head_dim=None,
+        num_key_value_heads=None,
+        gate_activation="sigmoid",
+        residual=True,
+        kernel_initializer="glorot_uniform",
+        remat=True,
+        return_state=False,
+        stateful=False,
+        **kwargs,
     ):
         segment_length = check_positive_integer(
             "segment_length", segment_length
         )
-        super().__init__(num_heads, segment_length, **kwargs)
+        super().__init__(
+            num_heads,
+            segment_length,
+            memory=memory,
+            num_persistent_tokens=num_persistent_tokens,
+            head_dim=head_dim,
+            num_key_value_heads=num_key_value_heads,
+            gate_activation=gate_activation,
+            kernel_initializer=kernel_initializer,
+            return_state=return_state,
+            stateful=stateful,
+            **kwargs,
+        )
         self.segment_length = segment_length
         self.residual = check_bool("residual", residual)
         self.remat = check_bool("remat", remat)
@@ -137,14 +170,16 @@ class MemoryAsContext(GatedAttentionAndMemory):
         if short or self.memory.begins_anew_every(self.segment_length):
             state = self._between_segments(self.get_initial_state(rows))
             if short:
-                y, surprise, _ = self._piece(x, None, state, options)
+                y, diagnostics, _ = self._piece(x, None, state, options)
             else:
                 segments = Segments(length, self.segment_length)
-                y, surprise, _ = self._scan(segments, x, None, state, options)
+                y, diagnostics, _ = self._scan(
+                    segments, x, None, state, options
+                )
         else:
             state = self.get_initial_state(rows)
-            y, surprise, _ = self._pieces(x, state, count, options)
-        return y, surprise, None
+            y, diagnostics, _ = self._pieces(x, state, count, options)
+        return y, diagnostics, None
 
     def _between_segments(self, state):
         """A state for whole segments only, which need no cache."""
@@ -163,8 +198,8 @@ class MemoryAsContext(GatedAttentionAndMemory):
     def _scan(self, segments, x, counts, state, options):
         def step(state, piece):
             x, count = piece if len(piece) == 2 else (*piece, None)
-            y, surprise, state = self._piece(x, count, state, options)
-            return state, (y,) if surprise is None else (y, surprise)
+            y, diagnostics, state = self._piece(x, count, state, options)
+            return state, (y,) if diagnostics is None else (y, diagnostics)
 
         xs = [segments.cut(x)]
         if counts is not None:
@@ -179,8 +214,8 @@ class MemoryAsContext(GatedAttentionAndMemory):
             xs,
             self.remat and bool(options["training"]),
         )
-        y, *surprise = (segments.joined(r) for r in results)
-        return y, surprise[0] if surprise else None, state
+        y, *diagnostics = tree.map_structure(segments.joined, results)
+        return y, diagnostics[0] if diagnostics else None, state
 
     def _piece(self, x, count, state, options):
         """A segment, or a part of one: read, attend, write and read again."""
@@ -202,13 +237,13 @@ class MemoryAsContext(GatedAttentionAndMemory):
         y = self.attention_norm(y)
         z = x + ops.cast(self.share, y.dtype) * y if self.residual else y
         z = blank_tokens(z, finite)
-        m, surprise, memory = self.memory.mix(z, memory, count, **options)
+        m, diagnostics, memory = self.memory.mix(z, memory, count, **options)
         (m,), finite = finite_or_zero([m], finite)
         y = blank_tokens(self.gated(y, m), finite)
         after = {"memory": memory, "query": query}
         if attention is not None:
             after |= {"attention": attention, "start": start}
-        return y, surprise, dict(sorted(after.items()))
+        return y, diagnostics, dict(sorted(after.items()))
 
     def state_spec(self, batch_size):
         memory = self.memory.state_spec(batch_size)

@@ -24,35 +24,40 @@ class MemoryAsGate(GatedAttentionAndMemory):
     the learned tokens from everywhere, the memory reads them first.
 
     A token that holds NaN or infinity is NaN in the outputs and in the
-    surprises. The memory does not read it, the attention sees zeros in its
+    diagnostics. The memory does not read it, the attention sees zeros in its
     place, so that other tokens and the state stay finite.
 
     Args:
-        num_heads: Heads of the attention, and of the memory by default.
-        window_size: Tokens of the attention's window.
-        memory: A `NeuralMemory` or a `SlotMemory`. By default a
-            `NeuralMemory` of `num_heads` heads.
-        num_persistent_tokens: `P`, learned tokens before the sequence.
-        head_dim: Width of each head. By default the input's width divided by
-            `num_heads`.
-        num_key_value_heads: Heads of the attention's keys and values, as
-            `WindowedAttention`'s.
-        gate_activation: Of the memory's output, where it gates.
-        kernel_initializer: For the attention's projections.
-        return_state: Whether to return the state after the outputs.
-        stateful: Whether a call starts where the last one ended.
+        num_heads: int. Heads of the attention.
+        window_size: int. Tokens of the attention's window.
+        memory: `NeuralMemory`, `SlotMemory` or another memory layer. Defaults
+            to `NeuralMemory()`.
+        num_persistent_tokens: int. Learned tokens before the sequence.
+            Defaults to `4`.
+        head_dim: int. Width of each head of the attention. Defaults to the
+            input's width divided by `num_heads`.
+        num_key_value_heads: int. Heads of the attention's keys and values, as
+            `WindowedAttention`'s. Defaults to `num_heads`.
+        gate_activation: str or callable. The activation of the memory's
+            output, where it gates. Defaults to `"sigmoid"`.
+        kernel_initializer: str or Keras initializer. For the attention's
+            projections. Defaults to `"glorot_uniform"`.
+        return_state: bool. Whether to return the state after the outputs.
+            Defaults to `False`.
+        stateful: bool. Whether a call starts where the last one ended.
+            Defaults to `False`.
         **kwargs: `name`, `dtype` and so on, for `keras.layers.Layer`.
 
     Call arguments:
         inputs: `(batch, length, width)`, any length.
-        mask, initial_state, training, update, return_surprise, return_state: As
-            `NeuralMemory`'s. Masked tokens are as if they were not there.
+        mask, initial_state, training, update, return_diagnostics,
+            return_state: As `NeuralMemory`'s. Masked tokens are as if they
+            were not there.
 
     Returns:
         The outputs `(batch, length, width)` in the compute dtype; where asked
-        for, the memory's surprises `(batch, length, heads)`; where
-        `return_state`, the state: a dictionary of the
-        attention's and the memory's.
+        for, the memory's diagnostics; where `return_state`, the state: a
+        dictionary of the attention's and the memory's.
 
     Example:
 
@@ -78,16 +83,16 @@ class MemoryAsGate(GatedAttentionAndMemory):
             https://arxiv.org/abs/2501.00663), section 4.2
     """
 
-    def mix(self, x, state, count, training, update, return_surprise):
+    def mix(self, x, state, count, training, update, return_diagnostics):
         state = state or {}
         y, _, attention = self.attention.mix(
             x, state.get("attention"), count, prefix=self.prefix
         )
-        m, surprise, memory = self.remember(
-            x, state.get("memory"), count, training, update, return_surprise
+        m, diagnostics, memory = self.remember(
+            x, state.get("memory"), count, training, update, return_diagnostics
         )
         (y, m), finite = finite_or_zero([y, m])
         y = blank_tokens(self.gated(self.attention_norm(y), m), finite)
         if not state:
-            return y, surprise, None
-        return y, surprise, {"attention": attention, "memory": memory}
+            return y, diagnostics, None
+        return y, diagnostics, {"attention": attention, "memory": memory}

@@ -26,36 +26,40 @@ class MemoryAsLayer(AttentionAndMemory):
     learned to look at the token itself.
 
     A token that holds NaN or infinity is NaN in the outputs and in the
-    surprises. The memory does not read it, the attention sees zeros in its
+    diagnostics. The memory does not read it, the attention sees zeros in its
     place, so that other tokens and the state stay finite.
 
     Args:
-        num_heads: Heads of the attention, and of the memory by default.
-        window_size: Tokens of the attention's window.
-        memory: A `NeuralMemory` or a `SlotMemory`. By default a
-            `NeuralMemory` of `num_heads` heads.
-        num_persistent_tokens: `P`, learned tokens before the sequence.
-        head_dim: Width of each head. By default the input's width divided by
-            `num_heads`.
-        num_key_value_heads: Heads of the attention's keys and values, as
-            `WindowedAttention`'s.
-        residual: Whether the residuals are there. If not, the attention's
-            input is `m`, not normalised.
-        kernel_initializer: For the attention's projections.
-        return_state: Whether to return the state after the outputs.
-        stateful: Whether a call starts where the last one ended.
+        num_heads: int. Heads of the attention.
+        window_size: int. Tokens of the attention's window.
+        memory: `NeuralMemory`, `SlotMemory` or another memory layer. Defaults
+            to `NeuralMemory()`.
+        num_persistent_tokens: int. Learned tokens before the sequence.
+            Defaults to `4`.
+        head_dim: int. Width of each head of the attention. Defaults to the
+            input's width divided by `num_heads`.
+        num_key_value_heads: int. Heads of the attention's keys and values, as
+            `WindowedAttention`'s. Defaults to `num_heads`.
+        residual: bool. Whether the residuals are there. If not, the
+            attention's input is `m`, not normalised. Defaults to `True`.
+        kernel_initializer: str or Keras initializer. For the attention's
+            projections. Defaults to `"glorot_uniform"`.
+        return_state: bool. Whether to return the state after the outputs.
+            Defaults to `False`.
+        stateful: bool. Whether a call starts where the last one ended.
+            Defaults to `False`.
         **kwargs: `name`, `dtype` and so on, for `keras.layers.Layer`.
 
     Call arguments:
         inputs: `(batch, length, width)`, any length.
-        mask, initial_state, training, update, return_surprise, return_state: As
-            `NeuralMemory`'s. Masked tokens are as if they were not there.
+        mask, initial_state, training, update, return_diagnostics,
+            return_state: As `NeuralMemory`'s. Masked tokens are as if they
+            were not there.
 
     Returns:
         The outputs `(batch, length, width)` in the compute dtype; where asked
-        for, the memory's surprises `(batch, length, heads)`; where
-        `return_state`, the state: a dictionary of the
-        attention's and the memory's.
+        for, the memory's diagnostics; where `return_state`, the state: a
+        dictionary of the attention's and the memory's.
 
     Example:
 
@@ -83,8 +87,32 @@ class MemoryAsLayer(AttentionAndMemory):
 
     attention_entry = "attention_over_memory"
 
-    def __init__(self, num_heads, window_size, residual=True, **kwargs):
-        super().__init__(num_heads, window_size, **kwargs)
+    def __init__(
+        self,
+        num_heads,
+        window_size,
+        memory=None,
+        num_persistent_tokens=4,
+        head_dim=None,
+        num_key_value_heads=None,
+        residual=True,
+        kernel_initializer="glorot_uniform",
+        return_state=False,
+        stateful=False,
+        **kwargs,
+    ):
+        super().__init__(
+            num_heads,
+            window_size,
+            memory=memory,
+            num_persistent_tokens=num_persistent_tokens,
+            head_dim=head_dim,
+            num_key_value_heads=num_key_value_heads,
+            kernel_initializer=kernel_initializer,
+            return_state=return_state,
+            stateful=stateful,
+            **kwargs,
+        )
         self.residual = check_bool("residual", residual)
 
     def build(self, input_shape):
@@ -94,10 +122,10 @@ class MemoryAsLayer(AttentionAndMemory):
             )
         super().build(input_shape)
 
-    def mix(self, x, state, count, training, update, return_surprise):
+    def mix(self, x, state, count, training, update, return_diagnostics):
         state = state or {}
-        m, surprise, memory = self.remember(
-            x, state.get("memory"), count, training, update, return_surprise
+        m, diagnostics, memory = self.remember(
+            x, state.get("memory"), count, training, update, return_diagnostics
         )
         prefix = state.get("prefix")
         if prefix is None and self.persistent_tokens is not None:
@@ -114,11 +142,11 @@ class MemoryAsLayer(AttentionAndMemory):
         if self.residual:
             y = m + y
         if not state:
-            return y, surprise, None
+            return y, diagnostics, None
         after = {self.attention_entry: attention, "memory": memory}
         if "prefix" in state:
             after["prefix"] = state["prefix"]
-        return y, surprise, after
+        return y, diagnostics, after
 
     def state_spec(self, batch_size):
         spec = super().state_spec(batch_size)

@@ -16,19 +16,25 @@ class MemoryBlock(TitansBlock):
     It is a `TitansBlock`, by its own name.
 
     Args:
-        memory: A `NeuralMemory` or a `SlotMemory`.
-        intermediate_dim: The hidden width of the multilayer perceptron.
-        **kwargs: As `TitansBlock`'s: `activation`, `kernel_initializer`,
-            `dropout`, `name`, `dtype` and so on.
+        memory: `NeuralMemory`, `SlotMemory` or another memory layer.
+        intermediate_dim: int. The hidden width of the multilayer perceptron.
+        activation: str or callable. The gate's activation. Defaults to
+            `"silu"`.
+        kernel_initializer: str or Keras initializer. For the multilayer
+            perceptron. Defaults to `"glorot_uniform"`.
+        dropout: float. Fraction of each branch's output to drop in training.
+            Defaults to `0.0`.
+        remat: bool. As `TitansBlock`'s. Defaults to `False`.
+        **kwargs: `name`, `dtype` and so on, for `keras.layers.Layer`.
 
     Call arguments:
         inputs: `(batch, length, width)`.
-        mask, initial_state, training, update, return_surprise, return_state: As
-            the memory's.
+        mask, initial_state, training, update, return_diagnostics,
+            return_state: As the memory's.
 
     Returns:
         What the memory returns, the outputs being the block's: `(batch,
-        length, width)`, then the surprises and the state where asked for.
+        length, width)`, then the diagnostics and the state where asked for.
 
     Example:
 
@@ -49,9 +55,25 @@ class MemoryBlock(TitansBlock):
             https://arxiv.org/abs/2501.00663), section 4.3
     """
 
-    def __init__(self, memory, intermediate_dim, **kwargs):
-        memory = check_memory("memory", memory)
-        super().__init__(memory, intermediate_dim, **kwargs)
+    def __init__(
+        self,
+        memory,
+        intermediate_dim,
+        activation="silu",
+        kernel_initializer="glorot_uniform",
+        dropout=0.0,
+        remat=False,
+        **kwargs,
+    ):
+        super().__init__(
+            check_memory("memory", memory),
+            intermediate_dim,
+            activation=activation,
+            kernel_initializer=kernel_initializer,
+            dropout=dropout,
+            remat=remat,
+            **kwargs,
+        )
 
     @property
     def memory(self):

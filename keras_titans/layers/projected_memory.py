@@ -9,8 +9,6 @@ from keras import regularizers
 from keras_titans.layers.short_convolution import ShortConvolution
 from keras_titans.layers.stateful_layer import StatefulLayer
 from keras_titans.layers.stateful_layer import zeros_like_spec
-from keras_titans.layers.watching import WITH_GATES
-from keras_titans.layers.watching import WITH_READING
 from keras_titans.ops.finite import blank_tokens
 from keras_titans.ops.finite import finite_or_zero
 from keras_titans.ops.finite import may_overflow
@@ -20,8 +18,10 @@ from keras_titans.validation import check_constraint
 from keras_titans.validation import check_initializer
 from keras_titans.validation import check_positive_integer
 from keras_titans.validation import check_regularizer
-from keras_titans.validation import head_width
 from keras_titans.validation import if_given
+
+# Keys of this width are far apart, so one write disturbs few others.
+HEAD_DIM = 64
 
 
 class ProjectedMemory(StatefulLayer):
@@ -33,9 +33,11 @@ class ProjectedMemory(StatefulLayer):
     and read (`remember`). What it remembers is its state's entry `"memory"`.
 
     Args:
-        num_heads: Number of memories.
-        head_dim: Width of each head's queries, keys and values. By default
-            the input's width divided by `num_heads`.
+        num_heads: int. Number of memories. Defaults to one for each
+            `HEAD_DIM` channels of the input, and at least one. Known once
+            built.
+        head_dim: int. Width of each head's queries, keys and values. Defaults
+            to `HEAD_DIM`.
         kernel_size: Taps of the short causal convolutions.
         use_bias: Whether the projections have biases.
         kernel_initializer, bias_initializer, kernel_regularizer,
@@ -50,7 +52,7 @@ class ProjectedMemory(StatefulLayer):
 
     def __init__(
         self,
-        num_heads,
+        num_heads=None,
         head_dim=None,
         kernel_size=4,
         use_bias=False,
@@ -66,8 +68,12 @@ class ProjectedMemory(StatefulLayer):
         **kwargs,
     ):
         super().__init__(return_state=return_state, stateful=stateful, **kwargs)
-        self.num_heads = check_positive_integer("num_heads", num_heads)
-        self.head_dim = if_given(check_positive_integer, "head_dim", head_dim)
+        self.num_heads = if_given(
+            check_positive_integer, "num_heads", num_heads
+        )
+        if head_dim is None:
+            head_dim = HEAD_DIM
+        self.head_dim = check_positive_integer("head_dim", head_dim)
         self.kernel_size = check_positive_integer("kernel_size", kernel_size)
         self.use_bias = check_bool("use_bias", use_bias)
         self.kernel_initializer = check_initializer(
@@ -92,8 +98,9 @@ class ProjectedMemory(StatefulLayer):
 
     def build(self, input_shape):
         width = self.width = self.check_width(input_shape)
-        self._head_dim = head_width(width, self.num_heads, self.head_dim)
-        inner = self.num_heads * self._head_dim
+        if self.num_heads is None:
+            self.num_heads = max(1, width // HEAD_DIM)
+        inner = self.num_heads * self.head_dim
         # Queries and keys start from the same draw, so that a token finds
         # what was written at its like from the first step on.
         alike = self.kernel_initializer.clone()
@@ -122,12 +129,16 @@ class ProjectedMemory(StatefulLayer):
         self.output_norm = keras.layers.RMSNormalization(
             dtype=self.dtype_policy, name="output_norm"
         )
-        heads = (*tokens, self.num_heads, self._head_dim)
+        heads = (*tokens, self.num_heads, self.head_dim)
         self.output_norm.build(heads)
         self.core.build(heads)
         self.output_projection = self._projection(width, "output")
         self.output_projection.build((*tokens, inner))
+        self.build_gates(input_shape)
         self.build_state(input_shape[0])
+
+    def build_gates(self, input_shape):
+        """Build the layers of a token's rates, if there are any."""
 
     def _projection(self, units, name, kernel_initializer=None):
         return keras.layers.Dense(
@@ -152,7 +163,7 @@ class ProjectedMemory(StatefulLayer):
         initial_state=None,
         training=None,
         update=True,
-        return_surprise=False,
+        return_diagnostics=False,
         return_state=None,
     ):
         return self.run(
@@ -162,41 +173,42 @@ class ProjectedMemory(StatefulLayer):
             return_state,
             training=training,
             update=update,
-            return_surprise=return_surprise,
+            return_diagnostics=return_diagnostics,
         )
 
-    def mix(self, x, state, count, training, update, return_surprise):
+    def mix(self, x, state, count, training, update, return_diagnostics):
         (x,), finite = finite_or_zero([x])
         projected, tails, finite = self._project(x, state, count, finite)
         query, _, value = projected
-        if not update and not return_surprise:
+        diagnostics = None
+        if not update and not return_diagnostics:
             held = state or self.core.get_initial_state(ops.shape(x)[0])
             read = self.core.read(query, held["memory"])
-            after, surprise = state, None
+            after = state
         else:
             if not update:
                 count = ops.zeros(ops.shape(x)[:1], "int32")
-            read, surprise, after = self.remember(
+            read, diagnostics, after = self.remember(
                 x,
                 projected,
                 state,
                 count,
                 finite,
-                return_surprise,
+                return_diagnostics,
                 self.remat and bool(training),
             )
-            if return_surprise == WITH_READING:
-                surprise = ops.concatenate(
-                    [surprise, self._flat(read), self._flat(value)], axis=-1
-                )
+            if diagnostics is not None:
+                diagnostics |= {"read": read, "value": value}
+                diagnostics = {
+                    name: blank_tokens(diagnostics[name], finite)
+                    for name in sorted(diagnostics)
+                }
         if state is not None:
             after = _with_convolution(after, tails)
-        if surprise is not None:
-            surprise = blank_tokens(surprise, finite)
-        return blank_tokens(self._put_out(x, read), finite), surprise, after
+        return blank_tokens(self._put_out(x, read), finite), diagnostics, after
 
     def remember(
-        self, x, projected, state, count, finite, return_surprise, remat
+        self, x, projected, state, count, finite, return_diagnostics, remat
     ):
         """Write each token and read at each token.
 
@@ -208,13 +220,13 @@ class ProjectedMemory(StatefulLayer):
             count: `(batch,)`, int32: each row's tokens to write, or None for
                 all.
             finite: The `Finite` tokens. No others are written.
-            return_surprise: Whether the surprises are asked for.
+            return_diagnostics: Whether the diagnostics are asked for.
             remat: Whether to recompute in the backward pass.
 
         Returns:
-            What was read, as the queries; the surprises `(batch, tokens,
-            num_heads)`, or None; the state without convolutions, or None
-            where none was passed.
+            What was read, as the queries; the surprise and the gates by name,
+            each `(batch, tokens, num_heads)`, or None; the state without
+            convolutions, or None where none was passed.
         """
         raise NotImplementedError
 
@@ -271,14 +283,14 @@ class ProjectedMemory(StatefulLayer):
         """`(B, N, H d)`, activated, to `(B, N, H, d)`."""
         rows, length, _ = ops.shape(x)
         x = ops.reshape(
-            ops.silu(x), (rows, length, self.num_heads, self._head_dim)
+            ops.silu(x), (rows, length, self.num_heads, self.head_dim)
         )
         return ops.cast(x, self.state_dtype)
 
     def _flat(self, x):
         """`(B, N, H, d)` to `(B, N, H d)`."""
         rows, length = ops.shape(x)[:2]
-        return ops.reshape(x, (rows, length, self.num_heads * self._head_dim))
+        return ops.reshape(x, (rows, length, self.num_heads * self.head_dim))
 
     def _put_out(self, inputs, read):
         """Normalised, gated by the input, projected."""
@@ -309,7 +321,7 @@ class ProjectedMemory(StatefulLayer):
         return [self._tail_spec(batch_size) for _ in self.convolutions]
 
     def _tail_spec(self, batch_size):
-        inner = self.num_heads * self._head_dim
+        inner = self.num_heads * self.head_dim
         return keras.KerasTensor(
             (batch_size, self.kernel_size - 1, inner), self.state_dtype
         )
@@ -325,7 +337,7 @@ class ProjectedMemory(StatefulLayer):
         initial_state=None,
         training=None,
         update=True,
-        return_surprise=False,
+        return_diagnostics=False,
         return_state=None,
     ):
         return self.run_spec(
@@ -333,29 +345,26 @@ class ProjectedMemory(StatefulLayer):
             mask,
             initial_state,
             return_state,
-            self.surprise_width(return_surprise),
+            self.diagnostics_shapes() if return_diagnostics else None,
         )
 
     @property
-    def write_cost(self):
-        """What the mean write counts in training: see `UpdateRule`."""
-        return 0.0
+    def has_write_cost(self):
+        """Whether writing adds to the loss in training."""
+        return False
 
     @property
     def gate_names(self):
-        """Of the gates that `return_surprise="with_gates"` returns."""
+        """The gates among the diagnostics."""
         return []
 
-    def surprise_width(self, return_surprise):
-        """How many numbers a token has in the surprises, if any are asked."""
-        if not return_surprise:
-            return 0
-        width = 1
-        if return_surprise in (WITH_GATES, WITH_READING):
-            width += len(self.gate_names)
-        if return_surprise == WITH_READING:
-            width += 2 * self._head_dim
-        return self.num_heads * width
+    def diagnostics_shapes(self):
+        """The shapes of one token's diagnostics, by name."""
+        scalars = ("surprise", *self.gate_names)
+        shapes = dict.fromkeys(scalars, (self.num_heads,))
+        width = (self.num_heads, self.head_dim)
+        vectors = dict.fromkeys(("read", "value"), width)
+        return dict(sorted((shapes | vectors).items()))
 
     def begins_anew_every(self, length):
         """Whether nothing is left unfinished between segments of `length`."""

@@ -5,7 +5,11 @@ them knows nothing of it. Made anew from its configuration, its layers would
 have weights of other shapes than those that were saved.
 """
 
+import functools
+
 import keras
+
+from keras_titans.validation import check_choice
 
 MODES = ("int8", "int4", "float8")
 
@@ -70,8 +74,11 @@ def revived(make, config):
     return model
 
 
-def keep_other_parts(layer):
-    """Have Keras pass over the layers that it cannot quantize, in silence.
+def prepare_parts(layer):
+    """Prepare the layers inside of a layer for `quantize`.
+
+    Keras passes over those that it cannot quantize, in silence. The others
+    refuse a mode that a file cannot hold.
 
     Args:
         layer: A layer or a model that is built.
@@ -79,11 +86,23 @@ def keep_other_parts(layer):
     for part in layer._flatten_layers(include_self=False):
         if type(part).quantize is keras.layers.Layer.quantize:
             part.quantize = _not_quantized
+        elif _holds_weights(part) and not _is_checked(part.quantize):
+            part.quantize = functools.partial(_checked, part.quantize)
 
 
 def _not_quantized(*args, **kwargs):
     # What Keras takes for a layer that knows no such thing.
     raise AttributeError("This layer is not quantized.")
+
+
+def _checked(quantize, mode=None, config=None, **kwargs):
+    given = mode if config is None else getattr(config, "mode", mode)
+    check_choice("mode", given, MODES)
+    return quantize(mode, config=config, **kwargs)
+
+
+def _is_checked(quantize):
+    return getattr(quantize, "func", None) is _checked
 
 
 class LayerOfParts(keras.layers.Layer):

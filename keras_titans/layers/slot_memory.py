@@ -8,8 +8,6 @@ from keras import ops
 
 from keras_titans.layers.projected_memory import ProjectedMemory
 from keras_titans.layers.slot_bank import SlotBank
-from keras_titans.layers.watching import WITH_GATES
-from keras_titans.layers.watching import WITH_READING
 from keras_titans.ops.finite import zero_tokens
 from keras_titans.ops.slots import MAX_RATE
 from keras_titans.validation import check_between
@@ -41,31 +39,47 @@ class SlotMemory(ProjectedMemory):
     finite.
 
     Args:
-        num_heads: Number of banks, each with its own share of the width.
-        num_slots: Slots of each bank.
-        head_dim: Width of each head's queries, keys and values. By default
-            the input's width divided by `num_heads`.
-        top_k: How many slots, the best, a token attends to. By default all
-            of them, which is as fast for up to a few thousand slots.
-        write_rate: `r`, where it starts or stands, between 0 and 0.95.
-        learn_write_rate: Whether the rate is a function of the token.
-        slot_initializer: Of the slots' first values.
-        **kwargs: As `NeuralMemory`'s: `kernel_size`, `use_bias`,
-            `kernel_initializer` and so on, `remat`, `return_state`,
-            `stateful`, `name`, `dtype`.
+        num_heads: int. Number of banks. Defaults to one for each 64 channels
+            of the input, and at least one. The attribute is `None` until the
+            layer is built then.
+        num_slots: int. Slots of each bank. Defaults to `1024`.
+        head_dim: int. Width of each head's queries, keys and values. It does
+            not depend on the input's width. Defaults to `64`.
+        top_k: int. How many slots, the best, a token attends to. Defaults to
+            `None`: all of them, which is as fast for up to a few thousand
+            slots.
+        write_rate: float. `r`, where it starts or stands, between 0 and 0.95.
+            Defaults to `0.5`.
+        learn_write_rate: bool. Whether the rate is a function of the token.
+            Defaults to `True`.
+        slot_initializer: str or Keras initializer. Of the slots' first values.
+            Defaults to `"zeros"`.
+        kernel_size: int. As `NeuralMemory`'s. Defaults to `4`.
+        use_bias: bool. Whether the projections have biases. Defaults to
+            `False`.
+        kernel_initializer, bias_initializer, kernel_regularizer,
+            bias_regularizer, kernel_constraint, bias_constraint: For the
+            projections, as `NeuralMemory`'s.
+        remat: bool. Whether training recomputes, and does not keep, what the
+            backward pass needs. Defaults to `True`.
+        return_state: bool. Whether to return the state after the outputs.
+            Defaults to `False`.
+        stateful: bool. Whether a call starts where the last one ended.
+            Defaults to `False`.
+        **kwargs: `name`, `dtype` and so on, for `keras.layers.Layer`.
 
     Call arguments:
         inputs: `(batch, length, width)`, any length.
-        mask, initial_state, training, update, return_surprise, return_state: As
-            `NeuralMemory`'s. A token's surprise is the distance of its value
-            from what its key found just before; its gate is the rate.
+        mask, initial_state, training, update, return_diagnostics,
+            return_state: As `NeuralMemory`'s. A token's surprise is the
+            distance of its value from what its key found just before; its
+            gate is `"write_rate"`.
 
     Returns:
         The outputs `(batch, length, width)` in the compute dtype; where asked
-        for, the surprises `(batch, length, num_heads)`; where `return_state`,
-        the state: a dictionary of `"memory"`, the slots' values `(batch,
-        num_heads, num_slots, head_dim)`, float32, and `"convolution"`, as
-        `NeuralMemory`'s.
+        for, the diagnostics; where `return_state`, the state: a dictionary of
+        `"memory"`, the slots' values `(batch, num_heads, num_slots,
+        head_dim)`, float32, and `"convolution"`, as `NeuralMemory`'s.
 
     Example:
 
@@ -86,16 +100,42 @@ class SlotMemory(ProjectedMemory):
 
     def __init__(
         self,
-        num_heads,
+        num_heads=None,
         num_slots=1024,
         head_dim=None,
         top_k=None,
         write_rate=0.5,
         learn_write_rate=True,
         slot_initializer="zeros",
+        kernel_size=4,
+        use_bias=False,
+        kernel_initializer="glorot_uniform",
+        bias_initializer="zeros",
+        kernel_regularizer=None,
+        bias_regularizer=None,
+        kernel_constraint=None,
+        bias_constraint=None,
+        remat=True,
+        return_state=False,
+        stateful=False,
         **kwargs,
     ):
-        super().__init__(num_heads, head_dim, **kwargs)
+        super().__init__(
+            num_heads,
+            head_dim,
+            kernel_size=kernel_size,
+            use_bias=use_bias,
+            kernel_initializer=kernel_initializer,
+            bias_initializer=bias_initializer,
+            kernel_regularizer=kernel_regularizer,
+            bias_regularizer=bias_regularizer,
+            kernel_constraint=kernel_constraint,
+            bias_constraint=bias_constraint,
+            remat=remat,
+            return_state=return_state,
+            stateful=stateful,
+            **kwargs,
+        )
         self.num_slots = check_positive_integer("num_slots", num_slots)
         self.top_k = if_given(check_positive_integer, "top_k", top_k)
         if top_k is not None and top_k > num_slots:
@@ -116,8 +156,7 @@ class SlotMemory(ProjectedMemory):
             name="slots",
         )
 
-    def build(self, input_shape):
-        super().build(input_shape)
+    def build_gates(self, input_shape):
         if self.learn_write_rate:
             share = self.write_rate / MAX_RATE
             start = math.log(share / (1.0 - share))
@@ -130,7 +169,7 @@ class SlotMemory(ProjectedMemory):
             self.rate.build(input_shape)
 
     def remember(
-        self, x, projected, state, count, finite, return_surprise, remat
+        self, x, projected, state, count, finite, return_diagnostics, remat
     ):
         if self.learn_write_rate:
             rate = MAX_RATE * ops.sigmoid(self.rate(x))
@@ -143,12 +182,12 @@ class SlotMemory(ProjectedMemory):
             rate,
             state,
             count,
-            return_surprise=bool(return_surprise),
+            return_surprise=return_diagnostics,
             remat=remat,
         )
-        if return_surprise in (WITH_GATES, WITH_READING):
-            surprise = ops.concatenate([surprise, rate], axis=-1)
-        return read, surprise, after
+        if not return_diagnostics:
+            return read, None, after
+        return read, {"surprise": surprise, "write_rate": rate}, after
 
     @property
     def gate_names(self):

@@ -15,7 +15,7 @@ from keras import tree
 from keras_titans import backend
 from keras_titans.layers.kept_state import KeptState
 from keras_titans.layers.quantized_parts import LayerOfParts
-from keras_titans.layers.quantized_parts import keep_other_parts
+from keras_titans.layers.quantized_parts import prepare_parts
 from keras_titans.layers.watching import current_watch
 from keras_titans.layers.write_cost import paying
 from keras_titans.layers.write_cost import pays
@@ -41,8 +41,8 @@ class StatefulLayer(LayerOfParts):
             batch size that is known when the layer is built.
     """
 
-    has_memory = True  # that `update` and `return_surprise` speak of
-    is_memory = False  # and nothing beside it: what a union may take
+    has_memory = True  # takes `update` and `return_diagnostics`
+    is_memory = False  # True for what MAC, MAG and MAL take as a memory
 
     def __init__(self, return_state=False, stateful=False, **kwargs):
         # Keras would cast a state that is passed to the compute dtype.
@@ -75,9 +75,9 @@ class StatefulLayer(LayerOfParts):
             **options: `training`, and what else the layer's `call` takes.
 
         Returns:
-            The outputs, as `x`; the surprises `(batch, tokens, heads)`, or
-            None; both NaN at tokens that are not finite, and only there; the
-            state, or None where none was passed.
+            The outputs, as `x`; the diagnostics, a dictionary of `(batch,
+            tokens, heads, ...)`, or None; both NaN at tokens that are not
+            finite, and only there; the state, or None where none was passed.
         """
         raise NotImplementedError
 
@@ -103,7 +103,7 @@ class StatefulLayer(LayerOfParts):
             inputs = self._of_kept_batch_size(inputs)
         x = ops.cast(inputs, self.compute_dtype)
         if watch is not None:
-            outputs, surprise, state = watch.run(
+            outputs, diagnostics, state = watch.run(
                 self, x, mask, initial_state, aligned, options
             )
         else:
@@ -111,10 +111,14 @@ class StatefulLayer(LayerOfParts):
             if state is None and (return_state or self.stateful):
                 state = self.get_initial_state(ops.shape(x)[0])
             mixed = partial(paying, self) if pays(self, options) else self.mixed
-            outputs, surprise, state = mixed(x, mask, state, aligned, options)
+            outputs, diagnostics, state = mixed(
+                x, mask, state, aligned, options
+            )
             if state is not None:
                 self.keep_state(state)
-        results = [outputs] if surprise is None else [outputs, surprise]
+        results = [outputs]
+        if diagnostics is not None:
+            results.append(diagnostics)
         if return_state:
             results.append(state)
         return results[0] if len(results) == 1 else tuple(results)
@@ -129,29 +133,36 @@ class StatefulLayer(LayerOfParts):
                 lambda x: alignment.take_tokens(fill_tokens(x, mask), order),
                 (x, aligned or {}),
             )
-        outputs, surprise, state = self.mix(
+        outputs, diagnostics, state = self.mix(
             x, state, count, **options, **(aligned or {})
         )
         if slot is not None:
-            outputs = alignment.take_tokens(outputs, slot)
-            if surprise is not None:
-                surprise = alignment.take_tokens(surprise, slot)
-        return outputs, surprise, state
+            outputs, diagnostics = tree.map_structure(
+                lambda x: None if x is None else alignment.take_tokens(x, slot),
+                (outputs, diagnostics),
+            )
+        return outputs, diagnostics, state
 
     def run_spec(
-        self, inputs, mask, initial_state, return_state=None, surprises=0
+        self, inputs, mask, initial_state, return_state=None, shapes=None
     ):
-        """What `run` returns, in symbols; `surprises`: to a token, if any."""
+        """What `run` returns, in symbols.
+
+        `shapes`: of one token's diagnostics by name, or None for none.
+        """
         self._check_call(inputs, mask, initial_state)
         self._of_kept_batch_size(inputs)
         results: list[Any] = [
             keras.KerasTensor(inputs.shape, self.compute_dtype)
         ]
-        if surprises:
+        if shapes is not None:
             results.append(
-                keras.KerasTensor(
-                    (*inputs.shape[:2], surprises), self.state_dtype
-                )
+                {
+                    name: keras.KerasTensor(
+                        (*inputs.shape[:2], *shape), self.state_dtype
+                    )
+                    for name, shape in shapes.items()
+                }
             )
         if self.returns_state(return_state):
             results.append(self.state_spec(inputs.shape[0]))
@@ -238,7 +249,7 @@ class StatefulLayer(LayerOfParts):
 
         What `build` does last.
         """
-        keep_other_parts(self)
+        prepare_parts(self)
         if not self.stateful:
             return
         if batch_size is None:

@@ -5,17 +5,16 @@ from keras import activations
 from keras import initializers
 from keras import ops
 
-from keras_titans.layers.memory_as_context import MemoryAsContext
-from keras_titans.layers.memory_as_gate import MemoryAsGate
-from keras_titans.layers.memory_as_layer import MemoryAsLayer
-from keras_titans.layers.neural_memory import NeuralMemory
+from keras_titans.layers.layer_pattern import check_memory_pattern
+from keras_titans.layers.mixers import MIXERS
+from keras_titans.layers.mixers import WITH_MEMORY
+from keras_titans.layers.mixers import make_mixer
 from keras_titans.layers.quantized_parts import LayerOfParts
-from keras_titans.layers.quantized_parts import keep_other_parts
+from keras_titans.layers.quantized_parts import prepare_parts
 from keras_titans.layers.recompute import recomputed
 from keras_titans.layers.stateful_layer import StatefulLayer
 from keras_titans.layers.stateful_layer import mask_of
 from keras_titans.layers.watching import current_watch
-from keras_titans.layers.windowed_attention import WindowedAttention
 from keras_titans.layers.write_cost import pays
 from keras_titans.ops.finite import blank_tokens
 from keras_titans.ops.finite import fill_tokens
@@ -30,13 +29,6 @@ from keras_titans.validation import check_positive_integer
 from keras_titans.validation import check_threshold
 
 WINDOW_SIZE = 128
-MIXERS = {
-    "LMM": NeuralMemory,
-    "MAC": MemoryAsContext,
-    "MAG": MemoryAsGate,
-    "MAL": MemoryAsLayer,
-    "attention": WindowedAttention,
-}
 
 
 @keras.saving.register_keras_serializable("keras_titans")
@@ -53,30 +45,39 @@ class TitansBlock(LayerOfParts):
     other token.
 
     Args:
-        mixer: A `MemoryAsContext`, `MemoryAsGate`, `MemoryAsLayer`,
-            `NeuralMemory`, `SlotMemory` or `WindowedAttention`. Or one of the
-            names "MAC", "MAG", "MAL", "LMM" (the memory alone) and
-            "attention" for one with `num_heads` heads, a window or segment of
-            `window_size` tokens, and else its defaults.
-        intermediate_dim: The hidden width of the multilayer perceptron.
-        num_heads, window_size: For a mixer that is given by name. Without
-            `window_size`, it is 128.
-        activation: The gate's.
-        kernel_initializer: For the multilayer perceptron.
-        dropout: Fraction of each branch's output to drop in training.
-        remat: Whether to keep only what enters a branch for the backward pass
-            of training, and to compute the rest again there: less memory for
-            one more forward pass. Calls with a state keep all.
+        mixer: `MemoryAsContext`, `MemoryAsGate`, `MemoryAsLayer`,
+            `NeuralMemory`, `SlotMemory` or `WindowedAttention`; or str, one
+            of `"MAC"`, `"MAG"`, `"MAL"`, `"LMM"` (the memory alone) and
+            `"attention"`. The arguments `num_heads`, `window_size` and
+            `memory` are for a mixer that is given by name.
+        intermediate_dim: int. The hidden width of the multilayer perceptron.
+        num_heads: int. Heads of the attention. `"LMM"` has no attention and
+            needs none; the other names do.
+        window_size: int. Tokens of the attention's window; of its segment, in
+            `"MAC"`. Defaults to `128`.
+        memory: `NeuralMemory`, `SlotMemory` or another memory layer, which is
+            not built: the mixer gets a new memory with these settings and
+            with the block's dtype policy. Defaults to `NeuralMemory()`.
+        activation: str or callable. The gate's activation. Defaults to
+            `"silu"`.
+        kernel_initializer: str or Keras initializer. For the multilayer
+            perceptron. Defaults to `"glorot_uniform"`.
+        dropout: float. Fraction of each branch's output to drop in training.
+            Defaults to `0.0`.
+        remat: bool. Whether to keep only what enters a branch for the backward
+            pass of training, and to compute the rest again there: less memory
+            for one more forward pass. Calls with a state keep all. Defaults
+            to `False`.
         **kwargs: `name`, `dtype` and so on, for `keras.layers.Layer`.
 
     Call arguments:
         inputs: `(batch, length, width)`.
-        mask, initial_state, training, update, return_surprise, return_state: As
-            the mixer's.
+        mask, initial_state, training, update, return_diagnostics,
+            return_state: As the mixer's.
 
     Returns:
         What the mixer returns, the outputs being the block's: `(batch,
-        length, width)`, then the surprises and the state where asked for.
+        length, width)`, then the diagnostics and the state where asked for.
 
     Example:
 
@@ -102,6 +103,7 @@ class TitansBlock(LayerOfParts):
         intermediate_dim,
         num_heads=None,
         window_size=None,
+        memory=None,
         activation="silu",
         kernel_initializer="glorot_uniform",
         dropout=0.0,
@@ -110,7 +112,16 @@ class TitansBlock(LayerOfParts):
     ):
         # Keras would cast a state that is passed to the compute dtype.
         super().__init__(autocast=False, **kwargs)
-        self.mixer = self._made(mixer, num_heads, window_size)
+        named = {
+            "num_heads": num_heads,
+            "window_size": window_size,
+            "memory": memory,
+        }
+        if isinstance(mixer, str):
+            self.mixer = self._by_name(mixer, **named)
+        else:
+            self.mixer = check_instance("mixer", mixer, StatefulLayer)
+            _check_none(named, "`mixer` is a layer, which has its own")
         self.intermediate_dim = check_positive_integer(
             "intermediate_dim", intermediate_dim
         )
@@ -122,30 +133,23 @@ class TitansBlock(LayerOfParts):
         self.remat = check_bool("remat", remat)
         self.supports_masking = True
 
-    def _made(self, mixer, num_heads, window_size):
-        if not isinstance(mixer, str):
-            mixer = check_instance("mixer", mixer, StatefulLayer)
-            for name, value in (
-                ("num_heads", num_heads),
-                ("window_size", window_size),
-            ):
-                if value is not None:
-                    raise ValueError(
-                        f"Argument `{name}` goes with a mixer's name; a layer "
-                        f"as `mixer` has its own. Received: {name}={value!r}."
-                    )
-            return mixer
+    def _by_name(self, mixer, num_heads, window_size, memory):
         check_choice("mixer", mixer, MIXERS)
+        if mixer not in WITH_MEMORY:
+            _check_none({"memory": memory}, f"`mixer` is {mixer!r}")
+        if memory is not None:
+            memory = check_memory_pattern("memory", memory)
+        if mixer != "LMM" or num_heads is not None:
+            check_positive_integer("num_heads", num_heads)
         if window_size is None:
             window_size = WINDOW_SIZE
-        check_positive_integer("num_heads", num_heads)
-        check_positive_integer("window_size", window_size)
-        options = {"num_heads": num_heads, "dtype": self.dtype_policy}
-        if mixer == "MAC":
-            options["segment_length"] = window_size
-        elif mixer != "LMM":
-            options["window_size"] = window_size
-        return MIXERS[mixer](**options, name=mixer.lower())
+        return make_mixer(
+            mixer,
+            memory,
+            self.dtype_policy,
+            num_heads=num_heads,
+            window_size=check_positive_integer("window_size", window_size),
+        )
 
     def build(self, input_shape):
         width = input_shape[-1]
@@ -166,7 +170,7 @@ class TitansBlock(LayerOfParts):
             if not layer.built:
                 layer.build(input_shape)
         self.mlp_down.build(hidden)
-        keep_other_parts(self)
+        prepare_parts(self)
 
     def _norm(self, name):
         norm = keras.layers.RMSNormalization(dtype=self.dtype_policy, name=name)
@@ -189,7 +193,7 @@ class TitansBlock(LayerOfParts):
         initial_state=None,
         training=None,
         update=True,
-        return_surprise=False,
+        return_diagnostics=False,
         return_state=None,
     ):
         mask = mask_of(inputs, mask)
@@ -202,7 +206,7 @@ class TitansBlock(LayerOfParts):
             "initial_state": initial_state,
             "training": training,
             "return_state": return_state,
-            **self._options(update, return_surprise),
+            **self._options(update, return_diagnostics),
         }
         mix = lambda x, mask=None: self.mixer(
             self._normalized(x), mask=mask, **options
@@ -238,12 +242,12 @@ class TitansBlock(LayerOfParts):
         watched = current_watch() is not None
         return fresh and not watched and not pays(mixer, options)
 
-    def _options(self, update, return_surprise):
+    def _options(self, update, return_diagnostics):
         if self.mixer.has_memory:
-            return {"update": update, "return_surprise": return_surprise}
-        if return_surprise:
+            return {"update": update, "return_diagnostics": return_diagnostics}
+        if return_diagnostics:
             raise ValueError(
-                "Argument `return_surprise` needs a mixer with a memory. "
+                "Argument `return_diagnostics` needs a mixer with a memory. "
                 f"Received: mixer={self.mixer}."
             )
         return {}
@@ -267,7 +271,7 @@ class TitansBlock(LayerOfParts):
         initial_state=None,
         training=None,
         update=True,
-        return_surprise=False,
+        return_diagnostics=False,
         return_state=None,
     ):
         return self.mixer.compute_output_spec(
@@ -275,7 +279,7 @@ class TitansBlock(LayerOfParts):
             mask=mask,
             initial_state=initial_state,
             return_state=return_state,
-            **self._options(update, return_surprise),
+            **self._options(update, return_diagnostics),
         )
 
     def get_config(self):
@@ -293,3 +297,12 @@ class TitansBlock(LayerOfParts):
             }
         )
         return config
+
+
+def _check_none(arguments, where):
+    for name, value in arguments.items():
+        if value is not None:
+            raise ValueError(
+                f"Argument `{name}` must be None where {where}. "
+                f"Received: {name}={value!r}."
+            )

@@ -1,8 +1,7 @@
 """Seeing what every memory of a model does, whatever the model is made of.
 
-A model passes on what its author wrote it to, and surprises are seldom among
-it. Within `watching()` each layer with a memory tells of its calls beside what
-it returns, so that even a subclassed model can be watched as it is.
+Within `watching()` each layer with a memory records its calls, also in models
+that do not return diagnostics.
 """
 
 import contextlib
@@ -11,15 +10,12 @@ from typing import Any, NamedTuple
 
 from keras import ops
 
-WITH_GATES = "with_gates"
-WITH_READING = "with_reading"
-
 
 class SeenCall(NamedTuple):
     """One call of a layer with a memory."""
 
     layer: Any
-    surprise: Any  # `(batch, length, width)`, as of `"with_reading"`
+    diagnostics: Any  # a dictionary of `(batch, length, heads, ...)`
     mask: Any  # `(batch, length)`, or None
     before: Any  # the state that the call started from
     after: Any  # and the one that it left
@@ -40,14 +36,13 @@ class Watch:
         """
         if mask is None and self.real is not None:
             mask = self.real
-        asked = options["return_surprise"]
-        options = {**options, "return_surprise": WITH_READING}
+        asked = options["return_diagnostics"]
+        options = {**options, "return_diagnostics": True}
         if state is None:
             state = layer.get_initial_state(ops.shape(x)[0])
-        y, surprise, after = layer.mixed(x, mask, state, aligned, options)
-        self.calls.append(SeenCall(layer, surprise, mask, state, after))
-        width = memory_in(layer).surprise_width(asked)
-        return y, surprise[..., :width] if width else None, after
+        y, diagnostics, after = layer.mixed(x, mask, state, aligned, options)
+        self.calls.append(SeenCall(layer, diagnostics, mask, state, after))
+        return y, diagnostics if asked else None, after
 
 
 _WATCH: contextvars.ContextVar[Watch | None] = contextvars.ContextVar(

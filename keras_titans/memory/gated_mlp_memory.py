@@ -22,6 +22,7 @@ class GatedMLPMemory(MemoryNetwork):
         activation: Any elementwise Keras activation, the gate's.
         residual: Add the input to the output.
         unit_norm: L2-normalise the hidden features.
+        hidden_rate: As `MemoryNetwork.hidden_rate`.
 
     Example:
 
@@ -33,12 +34,18 @@ class GatedMLPMemory(MemoryNetwork):
     """
 
     def __init__(
-        self, expansion=2, activation="silu", residual=False, unit_norm=True
+        self,
+        expansion=2,
+        activation="silu",
+        residual=False,
+        unit_norm=True,
+        hidden_rate=0.1,
     ):
         self.expansion = check_positive("expansion", expansion)
         self.activation = check_activation("activation", activation)
         self.residual = check_bool("residual", residual)
         self.unit_norm = check_bool("unit_norm", unit_norm)
+        self.hidden_rate = check_positive("hidden_rate", hidden_rate)
 
     def map_shapes(self, dim):
         hidden = int(dim * self.expansion)
@@ -65,4 +72,5 @@ class GatedMLPMemory(MemoryNetwork):
             "activation": activations.serialize(self.activation),
             "residual": self.residual,
             "unit_norm": self.unit_norm,
+            "hidden_rate": self.hidden_rate,
         }

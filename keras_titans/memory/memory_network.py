@@ -39,9 +39,21 @@ class MemoryNetwork(abc.ABC):
         additive_output: Whether the output is the last map's, plus terms that
             do not depend on it. `anchor="token"` needs that. Set it to
             False where it is not so.
+        hidden_rate: Where the learned rates of the layers below the last one
+            start, as multiples of the last one's. Features that move fast
+            make unreadable what was written through them.
     """
 
     additive_output = True
+    hidden_rate = 0.1
+
+    @property
+    def is_matrix(self) -> bool:
+        """Whether the network is `x @ W` and nothing else.
+
+        There is a faster form of such a memory.
+        """
+        return False
 
     @abc.abstractmethod
     def map_shapes(self, dim):

@@ -27,6 +27,7 @@ class MLPMemory(MemoryNetwork):
         residual: Add the input to the output.
         unit_norm: L2-normalise the hidden features. It bounds the step of the
             map above them, as unit keys bound that of the first.
+        hidden_rate: As `MemoryNetwork.hidden_rate`.
 
     Example:
 
@@ -46,12 +47,19 @@ class MLPMemory(MemoryNetwork):
         activation="silu",
         residual=False,
         unit_norm=True,
+        hidden_rate=0.1,
     ):
         self.depth = check_positive_integer("depth", depth)
         self.expansion = check_positive("expansion", expansion)
         self.activation = check_activation("activation", activation)
         self.residual = check_bool("residual", residual)
         self.unit_norm = check_bool("unit_norm", unit_norm)
+        self.hidden_rate = check_positive("hidden_rate", hidden_rate)
+
+    @property
+    def is_matrix(self):
+        own = type(self).__call__ is MLPMemory.__call__
+        return own and self.depth == 1 and not self.residual
 
     def map_shapes(self, dim):
         hidden = int(dim * self.expansion)
@@ -83,4 +91,5 @@ class MLPMemory(MemoryNetwork):
             "activation": activations.serialize(self.activation),
             "residual": self.residual,
             "unit_norm": self.unit_norm,
+            "hidden_rate": self.hidden_rate,
         }

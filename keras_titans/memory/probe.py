@@ -37,6 +37,12 @@ def check_network(network, dim, anchor):
             f"Received: network={network!r}, and `{kind}.__call__` returns "
             f"shape {y.shape} for {x.shape}."
         )
+    if network.is_matrix and not _close(y, x @ weights[0], y):
+        raise ValueError(
+            "Argument `network` must be `x @ W` where its class says "
+            f"`is_matrix = True`. Received: network={network!r}, which returns "
+            "something else."
+        )
     if anchor != "token":
         return
     nudge = random.normal(size=weights[-1].shape).astype("float32")

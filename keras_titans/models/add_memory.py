@@ -40,10 +40,10 @@ def add_memory(backbone, memory=None, layers=None, freeze=True, lora_rank=None):
             `keras_hub.models.CausalLM` around one. Or a functional model
             with `keras.layers.MultiHeadAttention` or
             `keras.layers.GroupQueryAttention` in its graph.
-        memory: A `NeuralMemory` or a `SlotMemory` whose settings each memory
-            gets; or a function that takes a layer's index and returns one. By
-            default a `NeuralMemory` with as many heads as the attention. The
-            dtype policy is the attention's.
+        memory: `NeuralMemory`, `SlotMemory` or another memory layer, which is
+            not built: each attention gets a new memory with these settings
+            and with the attention's dtype policy. Or a function that takes a
+            layer's index and returns one. Defaults to `NeuralMemory()`.
         layers: Indices of the layers that get a memory. All by default. In a
             functional model, the index counts self-attentions.
         freeze: Whether only memories and gates are trained from then on.
@@ -139,9 +139,7 @@ def _backbone(backbone, memory, layers, freeze, lora_rank):
     memories = []
     for i in chosen_layers(layers, len(blocks)):  # before any work
         attention = getattr(blocks[i], attention_of(blocks[i], backbone))
-        memories.append(
-            make_memory("memory", memory, i, attention, backbone.hidden_dim)
-        )
+        memories.append(make_memory("memory", memory, i, attention))
     copy = keras.saving.deserialize_keras_object(
         memory_backbone.serialized(backbone)
     )
@@ -165,7 +163,7 @@ def _functional(model, memory, layers, freeze):
             "such attention in its graph."
         )
     chosen = chosen_layers(layers, len(found))
-    numbers = {id(found[i][0]): i for i in chosen}
+    numbers = {id(found[i]): i for i in chosen}
     pairs = []
 
     def copied(layer):
@@ -176,7 +174,7 @@ def _functional(model, memory, layers, freeze):
         i = numbers[id(layer)]
         return AttentionWithMemory(
             copy,
-            make_memory("memory", memory, i, layer, width=found[i][1]),
+            make_memory("memory", memory, i, layer),
             name=f"{layer.name}_with_memory",
         )
 
@@ -204,7 +202,7 @@ def _functional(model, memory, layers, freeze):
 
 
 def _self_attentions(model):
-    """The attentions of a sequence to itself, each with its width."""
+    """The attentions of a sequence to itself."""
     if not isinstance(model, keras.Model) or not is_graph(model):
         raise ValueError(
             "Argument `backbone` must be a KerasHub backbone or language "
@@ -224,7 +222,7 @@ def _self_attentions(model):
             )
         if isinstance(layer, _ATTENTIONS):
             if all(_is_to_itself(node) for node in nodes):
-                found.append((layer, nodes[0].outputs[0].shape[-1]))
+                found.append(layer)
         elif isinstance(layer, keras.Model) and is_graph(layer):
             found += _self_attentions(layer)
     return found

@@ -8,6 +8,7 @@ import keras_hub
 
 from keras_titans.layers import AttentionWithMemory
 from keras_titans.layers.carried_states import carrying
+from keras_titans.layers.quantized_parts import prepare_parts
 from keras_titans.layers.quantized_parts import revived
 from keras_titans.layers.quantized_parts import with_quantized_parts
 from keras_titans.models.kept_weights import keeps_weights
@@ -106,7 +107,7 @@ class MemoryBackbone(keras_hub.models.Backbone):
             attention = getattr(blocks[i], name)
             layer = AttentionWithMemory(
                 attention,
-                make_memory("memories", memory, i, attention, width),
+                make_memory("memories", memory, i, attention),
                 name="with_memory",
             )
             with keras.name_scope(blocks[i].name):
@@ -122,6 +123,7 @@ class MemoryBackbone(keras_hub.models.Backbone):
             dtype=backbone.dtype_policy,
             **kwargs,
         )
+        prepare_parts(self)
         self._places = tuple(places)
         self.layers_with_memory = tuple(layers)
         self.freeze = freeze

@@ -13,6 +13,7 @@ from keras_titans.models.kept_weights import keeps_weights
 from keras_titans.models.memory_backbone import MemoryBackbone
 from keras_titans.models.task_parts import check_preprocessor
 from keras_titans.validation import check_instance
+from keras_titans.validation import check_texts
 from keras_titans.validation import check_unknown
 
 # What some families build a cache from besides the tokens, and text has not.
@@ -22,6 +23,9 @@ _NOT_OF_TEXT = (
     "vision_indices",
     "vision_mask",
 )
+
+# Gemma 3's tokenizer has an id for images that its text models do not embed.
+_IMAGE_IDS = 1
 
 
 @keras.saving.register_keras_serializable("keras_titans")
@@ -75,8 +79,12 @@ class MemoryCausalLM(keras_hub.models.CausalLM):
     def __init__(self, backbone, preprocessor=None, **kwargs):
         check_unknown(self, kwargs, ("compile", "name", "trainable"))
         backbone = check_instance("backbone", backbone, MemoryBackbone)
-        # Not the vocabulary: KerasHub has models with ids for images in it.
-        check_preprocessor(preprocessor, keras_hub.models.CausalLMPreprocessor)
+        check_preprocessor(
+            preprocessor,
+            keras_hub.models.CausalLMPreprocessor,
+            backbone,
+            _IMAGE_IDS,
+        )
         family = causal_lm_class(backbone.backbone)
         self.family = family(
             backbone=backbone, preprocessor=None, compile=False
@@ -129,6 +137,11 @@ class MemoryCausalLM(keras_hub.models.CausalLM):
         with self.backbone.carrying(states, real) as carried:
             hidden, attention = build(token_ids, **dict.fromkeys(others))
         return hidden, {"attention": attention, "memory": carried.states}
+
+    def _normalize_generate_inputs(self, inputs):
+        if self.preprocessor is not None:
+            check_texts("inputs", inputs)
+        return super()._normalize_generate_inputs(inputs)
 
     def generate_step(self, inputs, stop_token_ids=None):
         """Continue a batch of prompts. What `generate` compiles and calls.

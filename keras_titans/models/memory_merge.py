@@ -3,9 +3,9 @@
 import numpy as np
 from keras import tree
 
-# Entries of a state that are a memory's own; what else there is belongs to
-# the last few tokens that were read.
-_LASTING = ("memory", "momentum")
+# Entries of a memory's state that belong to the last few tokens. The others
+# are its update rule's.
+_RECENT = ("convolution", "phase")
 _COPIES = ("anchor", "start")  # of the memory, at a chunk's or segment's start
 
 
@@ -41,9 +41,11 @@ def merged(states, average):
     if not isinstance(first, dict):
         return np.zeros_like(first)
     found = {}
+    # In another dictionary, an entry of that name is a layer's state.
+    of_a_memory = not isinstance(first.get("memory", {}), dict)
     for name in first:
         entries = [state[name] for state in states]
-        if name in _LASTING and not isinstance(first[name], dict):
+        if of_a_memory and name not in (*_RECENT, *_COPIES):
             found[name] = tree.map_structure(average, *entries)
         else:
             found[name] = merged(entries, average)

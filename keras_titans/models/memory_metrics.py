@@ -18,8 +18,8 @@ class MemoryMetrics:
     are not in the means; `"block_not_finite"` is how many there were.
 
     Args:
-        stream: A `ModelStream` that asks for surprises with the gates, or
-            None to watch nothing.
+        stream: A `ModelStream` that asks for diagnostics, or None to watch
+            nothing.
     """
 
     def __init__(self, stream):
@@ -29,10 +29,10 @@ class MemoryMetrics:
             memory = memory_of(layer)
             if memory is None:
                 continue
-            self._means[name] = [
-                keras.metrics.Mean(name=f"{name}_{what}")
+            self._means[name] = {
+                what: keras.metrics.Mean(name=f"{name}_{what}")
                 for what in ("surprise", *memory.gate_names)
-            ]
+            }
             self._norms[name] = keras.metrics.Mean(name=f"{name}_memory_norm")
             self._missing[name] = keras.metrics.Sum(name=f"{name}_not_finite")
 
@@ -41,26 +41,28 @@ class MemoryMetrics:
         return [
             metric
             for name, means in self._means.items()
-            for metric in (*means, self._norms[name], self._missing[name])
+            for metric in (
+                *means.values(),
+                self._norms[name],
+                self._missing[name],
+            )
         ]
 
     def watch(self, results):
         """Take in one segment's `StreamResults`."""
         for name, means in self._means.items():
-            values = results.surprises[name]
-            finite = ops.all(ops.isfinite(values), axis=-1)
+            diagnostics = results.diagnostics[name]
+            finite = ops.all(ops.isfinite(diagnostics["surprise"]), axis=-1)
             real = results.masks.get(name)
             if real is None:
                 real = ops.ones_like(finite)
             real = ops.cast(real, "bool")
-            weight = ops.cast(ops.logical_and(finite, real), values.dtype)
-            values = ops.where(finite[..., None], values, 0.0)
+            weight = ops.cast(ops.logical_and(finite, real), "float32")
             missing = ops.logical_and(ops.logical_not(finite), real)
             self._missing[name].update_state(ops.cast(missing, "float32"))
-            for metric, value in zip(
-                means, ops.split(values, len(means), axis=-1), strict=True
-            ):
-                metric.update_state(ops.mean(value, axis=-1), weight)
+            for what, metric in means.items():
+                value = ops.mean(diagnostics[what], axis=-1)
+                metric.update_state(ops.where(finite, value, 0.0), weight)
 
     def finish(self, states):
         """Take in the states after a sequence's last token."""

@@ -6,8 +6,8 @@ import keras
 
 from keras_titans.layers import AttentionWithMemory
 from keras_titans.layers import NeuralMemory
-from keras_titans.layers.attention_and_memory import check_memory
-from keras_titans.layers.stateful_layer import StatefulLayer
+from keras_titans.layers.layer_pattern import check_memory_pattern
+from keras_titans.layers.layer_pattern import clone
 
 # What KerasHub's blocks call their self-attention.
 _ATTENTIONS = ("_self_attention_layer", "self_attention_layer", "attention")
@@ -35,38 +35,22 @@ def chosen_layers(layers, count):
     return chosen
 
 
-def make_memory(name, pattern, number, attention, width):
+def make_memory(name, pattern, number, attention):
     """The memory beside an attention, unbuilt, of the attention's dtype.
 
     Args:
-        name: The argument that the pattern was passed as.
-        pattern: A memory whose configuration is used; or a function of the
-            layer's number that returns one; or None for a `NeuralMemory` with
-            as many heads as the attention.
-        number: The layer's index.
+        name: str. The argument that the pattern was passed as.
+        pattern: A memory whose settings are used; or a function of the
+            layer's number that returns one; or None for `NeuralMemory()`.
+        number: int. The layer's index.
         attention: The attention.
-        width: The width of the sequence.
     """
     if pattern is None:
-        heads = _num_heads(attention)
-        pattern = NeuralMemory(heads, head_dim=max(1, width // heads))
+        pattern = NeuralMemory()
     elif callable(pattern) and not isinstance(pattern, keras.Layer | type):
         pattern = pattern(number)
-    pattern = check_memory(name, pattern)
-    if pattern.stateful:
-        raise ValueError(
-            f"Argument `{name}` must keep no state to itself. "
-            "Received: a memory with stateful=True."
-        )
-    assert isinstance(pattern, StatefulLayer)
-    return type(pattern).from_config(
-        {
-            **pattern.get_config(),
-            "name": "memory",
-            "trainable": True,
-            "dtype": _float_policy(attention.dtype_policy),
-        }
-    )
+    pattern = check_memory_pattern(name, pattern)
+    return clone(pattern, "memory", _float_policy(attention.dtype_policy))
 
 
 def attention_of(block, backbone):
@@ -105,14 +89,6 @@ def freeze_all_but(model, layers):
     for layer in layers:
         layer.trainable = True
         layer.attention.trainable = False
-
-
-def _num_heads(attention):
-    for name in ("num_query_heads", "num_heads"):
-        heads = getattr(attention, name, None)
-        if isinstance(heads, int):
-            return heads
-    return 1
 
 
 def _float_policy(policy):

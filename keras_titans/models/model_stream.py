@@ -14,7 +14,7 @@ from keras_titans.models.stateful_calls import streamed_inputs
 
 class StreamResults(NamedTuple):
     outputs: Any  # the model's
-    surprises: dict[str, Any]  # by the layer's name
+    diagnostics: dict[str, Any]  # by the layer's name
     masks: dict[str, Any]  # what each layer saw, if any
     states: dict[str, Any]
 
@@ -24,11 +24,13 @@ class ModelStream:
 
     Args:
         model: The model.
-        surprise: What to ask memories for, as their `return_surprise`.
+        return_diagnostics: Whether to ask memories for diagnostics.
     """
 
-    def __init__(self, model, surprise=False):
-        calls = StatefulCalls(update=True, return_surprise=surprise)
+    def __init__(self, model, return_diagnostics=False):
+        calls = StatefulCalls(
+            update=True, return_diagnostics=return_diagnostics
+        )
         inputs = streamed_inputs(model)
         outputs = calls.run(model, inputs)
         _check_outputs(outputs)
@@ -38,7 +40,7 @@ class ModelStream:
         results = {
             "outputs": outputs,
             "states": dict(sorted(calls.after.items())),
-            "surprises": dict(sorted(calls.surprises.items())),
+            "diagnostics": dict(sorted(calls.diagnostics.items())),
             "masks": dict(sorted(calls.masks.items())),
         }
         self.outputs = outputs  # symbolic
@@ -52,7 +54,7 @@ class ModelStream:
         results = self._graph((self.as_inputs(x), states), training=training)
         return StreamResults(
             results["outputs"],
-            results["surprises"],
+            results["diagnostics"],
             results["masks"],
             results["states"],
         )
@@ -105,7 +107,7 @@ class ModelStream:
 def has_cost(layer):
     """Whether a layer's memory pays for what it writes."""
     mixer = mixer_of(layer)
-    return mixer.has_memory and memory_in(mixer).write_cost > 0.0
+    return mixer.has_memory and memory_in(mixer).has_write_cost
 
 
 def _check_outputs(outputs):

@@ -5,7 +5,6 @@ from keras import ops
 from keras import tree
 
 from keras_titans.backend.training import SteppedModel
-from keras_titans.layers.watching import WITH_GATES
 from keras_titans.models.kept_weights import keeps_weights
 from keras_titans.models.memory_metrics import MemoryMetrics
 from keras_titans.models.model_stream import ModelStream
@@ -126,7 +125,7 @@ class SegmentedTrainer(SteppedModel):
         accumulate = check_bool("accumulate", accumulate)
         monitor = check_bool("monitor", monitor)
         check_own_methods(model)
-        stream = ModelStream(model, WITH_GATES if monitor else False)
+        stream = ModelStream(model, return_diagnostics=monitor)
         check_activities(model)
         super().__init__(**kwargs)
         self.model = model

@@ -16,16 +16,16 @@ class StatefulCalls:
     """Calls a model's layers anew, on symbols, with states in and out.
 
     Args:
-        update, return_surprise: As `StreamingModel`'s.
+        update, return_diagnostics: As `StreamingModel`'s.
         mask: Boolean, `(batch, length)`: the tokens that layers with a state
             read, beside what the model itself masks. None for all.
     """
 
-    def __init__(self, update, return_surprise, mask=None):
+    def __init__(self, update, return_diagnostics, mask=None):
         self.update = update
-        self.return_surprise = return_surprise
+        self.return_diagnostics = return_diagnostics
         self.layers, self.states = {}, {}
-        self.surprises, self.after, self.masks = {}, {}, {}
+        self.diagnostics, self.after, self.masks = {}, {}, {}
         self.mask = mask
         self.real = None  # the mask where the model puts real tokens first
 
@@ -73,7 +73,7 @@ class StatefulCalls:
                 f"Received: layer '{layer.name}' with stateful=True."
             )
         asked = (
-            bool(options.get("return_surprise")),
+            bool(options.get("return_diagnostics")),
             mixer.returns_state(options.get("return_state")),
         )
         name = self._name(layer)
@@ -91,16 +91,16 @@ class StatefulCalls:
             )
         if mixer.has_memory:
             options["update"] = self.update and options.get("update", True)
-            options["return_surprise"] = self.return_surprise or asked[0]
+            options["return_diagnostics"] = self.return_diagnostics or asked[0]
         if options["mask"] is not None:
             self.masks[name] = options["mask"]
         options |= {"initial_state": self.states[name], "return_state": True}
-        y, *surprise, after = CallWithState(layer, name=name)(x, **options)
-        if surprise and self.return_surprise:
-            self.surprises[name] = surprise[0]
+        y, *diagnostics, after = CallWithState(layer, name=name)(x, **options)
+        if diagnostics and self.return_diagnostics:
+            self.diagnostics[name] = diagnostics[0]
         self.after[name] = after
         results = [y]
-        results += surprise if asked[0] else []
+        results += diagnostics if asked[0] else []
         results += [after] if asked[1] else []
         return results[0] if len(results) == 1 else tuple(results)
 

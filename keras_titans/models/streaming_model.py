@@ -37,7 +37,7 @@ class StreamingModel(keras.Model):
             `keras_titans` layer that has a state, itself or in a model that
             it is made of.
         update: Whether the memories are written. If False they are only read.
-        return_surprise: Whether to return the surprises too.
+        return_diagnostics: Whether to return the memories' diagnostics.
         pad_to_multiple_of: int or None. Each piece is padded at its end with
             masked tokens, to a multiple of so many; the outputs are cut to
             the piece's length. Defaults to `None`, no padding.
@@ -49,8 +49,8 @@ class StreamingModel(keras.Model):
         training: Whether the call is one of training.
 
     Returns:
-        The model's outputs; where `return_surprise`, a dictionary of the
-        surprises, `(batch, length, heads)`, by the name of the layer; the
+        The model's outputs; where `return_diagnostics`, a dictionary of
+        their diagnostics by the name of the layer; the
         states after the last token.
 
     Example:
@@ -77,13 +77,15 @@ class StreamingModel(keras.Model):
         self,
         model,
         update=True,
-        return_surprise=False,
+        return_diagnostics=False,
         pad_to_multiple_of=None,
         **kwargs,
     ):
         check_unknown(self, kwargs, ("name", "trainable"))
         update = check_bool("update", update)
-        return_surprise = check_bool("return_surprise", return_surprise)
+        return_diagnostics = check_bool(
+            "return_diagnostics", return_diagnostics
+        )
         pad_to_multiple_of = if_given(
             check_positive_integer, "pad_to_multiple_of", pad_to_multiple_of
         )
@@ -91,19 +93,19 @@ class StreamingModel(keras.Model):
         mask = None
         if pad_to_multiple_of is not None:
             mask = keras.Input((None,), dtype="bool", name="streaming_mask")
-        calls = StatefulCalls(update, return_surprise, mask)
+        calls = StatefulCalls(update, return_diagnostics, mask)
         outputs = calls.run(model, inputs)
         states, after = (
             dict(sorted(x.items())) for x in (calls.states, calls.after)
         )
         results = [outputs, after]
-        if return_surprise:
-            results.insert(1, dict(sorted(calls.surprises.items())))
+        if return_diagnostics:
+            results.insert(1, dict(sorted(calls.diagnostics.items())))
         entries = (inputs, states) if mask is None else (inputs, states, mask)
         super().__init__(inputs=entries, outputs=tuple(results), **kwargs)
         self.model = model
         self.update = update
-        self.return_surprise = return_surprise
+        self.return_diagnostics = return_diagnostics
         self.pad_to_multiple_of = pad_to_multiple_of
         self.stateful_layers = calls.layers
 
@@ -190,7 +192,7 @@ class StreamingModel(keras.Model):
             "name": self.name,
             "model": keras.saving.serialize_keras_object(self.model),
             "update": self.update,
-            "return_surprise": self.return_surprise,
+            "return_diagnostics": self.return_diagnostics,
             "pad_to_multiple_of": self.pad_to_multiple_of,
         }
 

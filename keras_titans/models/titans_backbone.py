@@ -5,18 +5,18 @@ import keras_hub
 from keras import ops
 
 from keras_titans.layers import TitansBlock
-from keras_titans.layers.quantized_parts import keep_other_parts
+from keras_titans.layers.quantized_parts import prepare_parts
 from keras_titans.layers.quantized_parts import revived
 from keras_titans.layers.quantized_parts import with_quantized_parts
 from keras_titans.layers.token_order import RealTokensFirst
 from keras_titans.layers.token_order import TokensInPlace
 from keras_titans.models.kept_weights import keeps_weights
 from keras_titans.models.layout_map import titans_layout_map
-from keras_titans.models.mixers import make_mixer
-from keras_titans.models.mixers import mixers_by_layer
+from keras_titans.models.mixers import Mixers
 from keras_titans.models.sizes import config_of_size
+from keras_titans.models.sizes import default_intermediate_dim
+from keras_titans.models.sizes import default_num_heads
 from keras_titans.validation import check_bool
-from keras_titans.validation import check_choice
 from keras_titans.validation import check_dtype
 from keras_titans.validation import check_key_value_heads
 from keras_titans.validation import check_padding_mask
@@ -24,6 +24,7 @@ from keras_titans.validation import check_positive_integer
 from keras_titans.validation import check_threshold
 from keras_titans.validation import check_unknown
 from keras_titans.validation import check_whole_number
+from keras_titans.validation import check_width
 
 
 @keras.saving.register_keras_serializable("keras_titans")
@@ -41,44 +42,59 @@ class TitansBackbone(keras_hub.models.Backbone):
     on from a state, with any number of tokens.
 
     Args:
-        vocabulary_size: Number of token ids.
-        num_layers: Number of blocks.
-        num_heads: Heads of every attention and of every memory.
-        hidden_dim: Width of the model.
-        intermediate_dim: Hidden width of the multilayer perceptrons.
-        mixers: `"MAC"`, `"MAG"`, `"MAL"`, `"LMM"` or `"attention"`; or a list
-            with one of these for each block.
-        num_key_value_heads: Heads of the attention's keys and values, if
-            fewer than `num_heads`.
-        window_size: Tokens of the attention's window; of its segment, in MAC.
-        num_persistent_tokens: Learned tokens before the sequence, in MAC, MAG
-            and MAL.
-        memory_depth: Dense maps of each memory.
-        chunk_size: Tokens that each memory writes at once.
-        anchor: `"token"` or `"chunk"`, as `keras_titans.layers.NeuralMemory`.
-        dropout: Fraction of each branch's output to drop in training.
-        remat: Whether to compute each branch again in the backward pass and
-            keep only what enters it, as `keras_titans.layers.TitansBlock`.
-        tie_word_embeddings: Whether the embedding is the output map too.
-        dtype: The dtype policy. Memories stay in float32 whatever it is.
+        vocabulary_size: int. Number of token ids.
+        num_layers: int. Number of blocks.
+        hidden_dim: int. Width of the model.
+        num_heads: int. Heads of every attention. Defaults to
+            `hidden_dim // 64`, or the next smaller number that divides
+            `hidden_dim`.
+        intermediate_dim: int. Hidden width of the multilayer perceptrons.
+            Defaults to 8/3 of `hidden_dim`, rounded up to a multiple of 32.
+        mixers: What mixes tokens in each block: `"MAC"`, `"MAG"`, `"MAL"`,
+            `"LMM"` or `"attention"`; or a layer that is not built, such as a
+            `keras_titans.layers.MemoryAsGate`, of which each block gets a
+            new one with these settings; or a list with one of these for each
+            block. Defaults to `"MAC"`.
+        memory: `keras_titans.layers.NeuralMemory`,
+            `keras_titans.layers.SlotMemory` or another memory layer, which is
+            not built: each mixer that is given by name gets a new memory with
+            these settings. Defaults to `NeuralMemory()`.
+        num_key_value_heads: int. Heads of the attention's keys and values.
+            Defaults to `num_heads`.
+        window_size: int. Tokens of the attention's window; of its segment, in
+            MAC. Defaults to `128`.
+        num_persistent_tokens: int. Learned tokens before the sequence, in
+            MAC, MAG and MAL. Defaults to `4`.
+        dropout: float. Fraction of each branch's output to drop in training.
+            Defaults to `0.0`.
+        remat: bool. Whether to compute each branch again in the backward pass
+            and keep only what enters it, as `keras_titans.layers.TitansBlock`.
+            Defaults to `False`.
+        tie_word_embeddings: bool. Whether the embedding is the output map
+            too. Defaults to `False`.
+        dtype: str or Keras dtype policy. The policy of all layers, those that
+            are made from `mixers` and `memory` among them. States stay in
+            float32 whatever it is. Defaults to Keras' global policy.
         **kwargs: `name` and `trainable`.
+
+    `num_heads`, `num_key_value_heads`, `window_size` and
+    `num_persistent_tokens` are for mixers that are given by name.
 
     Example:
 
     ```python
     import keras_hub
     import numpy as np
+    from keras_titans.layers import NeuralMemory
     from keras_titans.models import TitansBackbone
 
     backbone = TitansBackbone(
         vocabulary_size=100,
         num_layers=2,
-        num_heads=2,
         hidden_dim=16,
-        intermediate_dim=32,
         mixers=["MAG", "LMM"],
+        memory=NeuralMemory(num_heads=2, head_dim=8, chunk_size=4),
         window_size=8,
-        chunk_size=4,
     )
     ids = np.ones((2, 12), "int32")
     hidden = backbone({"token_ids": ids, "padding_mask": ids})
@@ -96,16 +112,14 @@ class TitansBackbone(keras_hub.models.Backbone):
         self,
         vocabulary_size,
         num_layers,
-        num_heads,
         hidden_dim,
-        intermediate_dim,
+        num_heads=None,
+        intermediate_dim=None,
         mixers="MAC",
+        memory=None,
         num_key_value_heads=None,
         window_size=128,
         num_persistent_tokens=4,
-        memory_depth=2,
-        chunk_size=64,
-        anchor="token",
         dropout=0.0,
         remat=False,
         tie_word_embeddings=False,
@@ -117,13 +131,17 @@ class TitansBackbone(keras_hub.models.Backbone):
             "vocabulary_size", vocabulary_size
         )
         num_layers = check_positive_integer("num_layers", num_layers)
-        num_heads = check_positive_integer("num_heads", num_heads)
         hidden_dim = check_positive_integer("hidden_dim", hidden_dim)
+        if num_heads is None:
+            num_heads = default_num_heads(hidden_dim)
+        num_heads = check_positive_integer("num_heads", num_heads)
+        check_width(hidden_dim, num_heads)
+        if intermediate_dim is None:
+            intermediate_dim = default_intermediate_dim(hidden_dim)
         intermediate_dim = check_positive_integer(
             "intermediate_dim", intermediate_dim
         )
-        names = mixers_by_layer(mixers, num_layers)
-        mixers = mixers if isinstance(mixers, str) else names
+        mixers = Mixers(mixers, memory, num_layers)
         num_key_value_heads = check_key_value_heads(
             num_key_value_heads, num_heads
         )
@@ -131,26 +149,12 @@ class TitansBackbone(keras_hub.models.Backbone):
         num_persistent_tokens = check_whole_number(
             "num_persistent_tokens", num_persistent_tokens
         )
-        memory_depth = check_positive_integer("memory_depth", memory_depth)
-        chunk_size = check_positive_integer("chunk_size", chunk_size)
-        anchor = check_choice("anchor", anchor, ("token", "chunk"))
         dropout = check_threshold("dropout", dropout)
         remat = check_bool("remat", remat)
         tie_word_embeddings = check_bool(
             "tie_word_embeddings", tie_word_embeddings
         )
         dtype = check_dtype("dtype", dtype)
-        attention = {
-            "num_heads": num_heads,
-            "num_key_value_heads": num_key_value_heads,
-            "window_size": window_size,
-        }
-        memory = {
-            "num_heads": num_heads,
-            "memory_depth": memory_depth,
-            "chunk_size": chunk_size,
-            "anchor": anchor,
-        }
         # Layers.
         # The logits' standard deviation is 1 at the start.
         self.token_embedding = keras.layers.ReversibleEmbedding(
@@ -165,16 +169,22 @@ class TitansBackbone(keras_hub.models.Backbone):
         )
         self.transformer_layers = [
             TitansBlock(
-                make_mixer(
-                    mixer, attention, memory, num_persistent_tokens, dtype
-                ),
+                mixer,
                 intermediate_dim,
                 dropout=dropout,
                 remat=remat,
                 dtype=dtype,
                 name=f"transformer_layer_{i}",
             )
-            for i, mixer in enumerate(names)
+            for i, mixer in enumerate(
+                mixers.make(
+                    dtype,
+                    num_heads=num_heads,
+                    num_key_value_heads=num_key_value_heads,
+                    window_size=window_size,
+                    num_persistent_tokens=num_persistent_tokens,
+                )
+            )
         ]
         self.layer_norm = keras.layers.RMSNormalization(
             dtype=dtype, name="output_norm"
@@ -196,7 +206,7 @@ class TitansBackbone(keras_hub.models.Backbone):
             self.layer_norm(x), slot
         )
         super().__init__(inputs=inputs, outputs=outputs, dtype=dtype, **kwargs)
-        keep_other_parts(self)
+        prepare_parts(self)
 
         # Configuration.
         self.vocabulary_size = vocabulary_size
@@ -204,34 +214,43 @@ class TitansBackbone(keras_hub.models.Backbone):
         self.num_heads = num_heads
         self.hidden_dim = hidden_dim
         self.intermediate_dim = intermediate_dim
-        self.mixers = mixers
+        self._mixers = mixers
         self.num_key_value_heads = num_key_value_heads
         self.window_size = window_size
         self.num_persistent_tokens = num_persistent_tokens
-        self.memory_depth = memory_depth
-        self.chunk_size = chunk_size
-        self.anchor = anchor
         self.dropout = dropout
         self.remat = remat
         self.tie_word_embeddings = tie_word_embeddings
 
+    @property
+    def mixers(self):
+        """The argument `mixers`."""
+        return self._mixers.given
+
+    @property
+    def memory(self):
+        """The argument `memory`; None where no mixer is made with it."""
+        return self._mixers.memory
+
     @classmethod
-    def from_size(cls, size, mixers="MAC", **overrides):
+    def from_size(cls, size, mixers="MAC", memory=None, **overrides):
         """A backbone of a named size, with fresh weights.
 
         Args:
-            size: `"titans_1m"`, `"titans_5m"`, `"titans_20m"`,
+            size: str. `"titans_1m"`, `"titans_5m"`, `"titans_20m"`,
                 `"titans_60m"`, or the paper's `"titans_170m"`,
                 `"titans_340m"`, `"titans_400m"` and `"titans_760m"`. The
                 multilayer perceptrons are as wide as makes up the number of
                 weights in the name, with the size's own vocabulary.
-            mixers: As the constructor's.
-            **overrides: Any other argument of the constructor.
+            mixers: As the constructor's. Defaults to `"MAC"`.
+            memory: As the constructor's. Defaults to `NeuralMemory()`.
+            **overrides: Other arguments of the constructor, which replace the
+                size's.
 
         Returns:
             A `TitansBackbone`.
         """
-        return cls(**(config_of_size(size, mixers) | overrides))
+        return cls(**(config_of_size(size, mixers, memory) | overrides))
 
     def get_initial_state(self, batch_size):
         """The state before anything was read: one for each block, in a list.
@@ -251,7 +270,7 @@ class TitansBackbone(keras_hub.models.Backbone):
         padding_mask=None,
         training=None,
         update=True,
-        return_surprise=False,
+        return_diagnostics=False,
     ):
         """Read tokens from a state on.
 
@@ -263,12 +282,12 @@ class TitansBackbone(keras_hub.models.Backbone):
                 nothing.
             training: Whether to drop out.
             update: Whether memories are written, or only read.
-            return_surprise: Whether to return the surprises.
+            return_diagnostics: Whether to return the memories' diagnostics.
 
         Returns:
             The hidden states `(batch, length, hidden_dim)`; where asked for,
-            the surprises, a list with `(batch, length, num_heads)` for each
-            block that has a memory; and the state.
+            the diagnostics, a list with a dictionary for each block that has
+            a memory; and the state.
         """
         self._check_state(initial_state)
         mask = None
@@ -276,24 +295,24 @@ class TitansBackbone(keras_hub.models.Backbone):
             check_padding_mask(padding_mask, token_ids)
             mask = ops.cast(padding_mask, "bool")
         x = self.token_embedding(token_ids)
-        surprises, states = [], []
+        diagnostics, states = [], []
         for block, state in zip(
             self.transformer_layers, initial_state, strict=True
         ):
-            surprising = return_surprise and block.mixer.has_memory
-            x, *surprise, state = block(
+            asked = return_diagnostics and block.mixer.has_memory
+            x, *results, state = block(
                 x,
                 mask=mask,
                 initial_state=state,
                 training=training,
                 update=update,
-                return_surprise=surprising,
+                return_diagnostics=asked,
                 return_state=True,
             )
-            surprises += surprise
+            diagnostics += results
             states.append(state)
         x = self.layer_norm(x)
-        return (x, surprises, states) if return_surprise else (x, states)
+        return (x, diagnostics, states) if return_diagnostics else (x, states)
 
     def _check_state(self, state):
         if not isinstance(state, list | tuple) or len(state) != self.num_layers:
@@ -310,6 +329,7 @@ class TitansBackbone(keras_hub.models.Backbone):
             "name": self.name,
             "trainable": self.trainable,
             "dtype": keras.dtype_policies.serialize(self.dtype_policy),
+            **self._mixers.get_config(),
         }
         for name in (
             "vocabulary_size",
@@ -317,19 +337,14 @@ class TitansBackbone(keras_hub.models.Backbone):
             "num_heads",
             "hidden_dim",
             "intermediate_dim",
-            "mixers",
             "num_key_value_heads",
             "window_size",
             "num_persistent_tokens",
-            "memory_depth",
-            "chunk_size",
-            "anchor",
             "dropout",
             "remat",
             "tie_word_embeddings",
         ):
-            value = getattr(self, name)
-            config[name] = value if name != "mixers" else _plain(value)
+            config[name] = getattr(self, name)
         return with_quantized_parts(config, self)
 
     @classmethod
@@ -368,8 +383,3 @@ class TitansBackbone(keras_hub.models.Backbone):
         return titans_layout_map(
             device_mesh, model_parallel_dim_name, data_parallel_dim_name
         )
-
-
-def _plain(mixers):
-    """Without the wrapper that Keras puts around a layer's lists."""
-    return mixers if isinstance(mixers, str) else list(mixers)

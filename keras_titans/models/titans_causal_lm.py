@@ -25,6 +25,7 @@ from keras_titans.ops.alignment import pad_tokens
 from keras_titans.validation import check_choice
 from keras_titans.validation import check_instance
 from keras_titans.validation import check_padding_mask
+from keras_titans.validation import check_texts
 from keras_titans.validation import check_unknown
 
 
@@ -50,7 +51,8 @@ class TitansCausalLM(keras_hub.models.CausalLM, MemoryKeeper):
         backbone: A `TitansBackbone`.
         preprocessor: A `TitansCausalLMPreprocessor`, or None for a model of
             token ids.
-        **kwargs: As `keras_hub.models.CausalLM`.
+        **kwargs: `compile`, `name` and `trainable`, as
+            `keras_hub.models.CausalLM`'s.
 
     Attributes:
         prefill_length: Tokens of a prompt that are read at once. Larger
@@ -60,6 +62,7 @@ class TitansCausalLM(keras_hub.models.CausalLM, MemoryKeeper):
 
     ```python
     import keras_hub
+    from keras_titans.layers import NeuralMemory
     from keras_titans.models import TitansBackbone
     from keras_titans.models import TitansByteTokenizer
     from keras_titans.models import TitansCausalLM
@@ -70,11 +73,9 @@ class TitansCausalLM(keras_hub.models.CausalLM, MemoryKeeper):
         TitansBackbone(
             vocabulary_size=tokenizer.vocabulary_size(),
             num_layers=1,
-            num_heads=2,
             hidden_dim=16,
-            intermediate_dim=32,
+            memory=NeuralMemory(head_dim=8, chunk_size=4),
             window_size=8,
-            chunk_size=4,
         ),
         TitansCausalLMPreprocessor(tokenizer, sequence_length=24),
     )
@@ -166,6 +167,8 @@ class TitansCausalLM(keras_hub.models.CausalLM, MemoryKeeper):
         return self._generate_function(super().make_generate_function)
 
     def _normalize_generate_inputs(self, inputs):
+        if self.preprocessor is not None:
+            check_texts("inputs", inputs)
         batches, is_scalar = super()._normalize_generate_inputs(inputs)
         generation = current_generation()
         if generation is not None:

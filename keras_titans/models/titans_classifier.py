@@ -4,7 +4,7 @@ import keras
 import keras_hub
 from keras import ops
 
-from keras_titans.layers.quantized_parts import keep_other_parts
+from keras_titans.layers.quantized_parts import prepare_parts
 from keras_titans.layers.quantized_parts import revived
 from keras_titans.layers.quantized_parts import with_quantized_parts
 from keras_titans.models.kept_weights import keeps_weights
@@ -31,14 +31,17 @@ class TitansClassifier(keras_hub.models.TextClassifier):
     mean over all real tokens.
 
     Args:
-        backbone: A `TitansBackbone`.
-        num_classes: Number of classes.
-        preprocessor: A `TitansTextClassifierPreprocessor`, or None for a
-            model of token ids.
-        pooling: `"last"` or `"mean"`.
-        activation: Of the outputs. By default they are logits.
-        dropout: Fraction of the pooled state to drop in training.
-        **kwargs: As `keras_hub.models.TextClassifier`.
+        backbone: `TitansBackbone`. The mixers and their memories are its own.
+        num_classes: int. Number of classes.
+        preprocessor: `TitansTextClassifierPreprocessor`, or `None` for a model
+            of token ids. Defaults to `None`.
+        pooling: str. `"last"` or `"mean"`. Defaults to `"last"`.
+        activation: str or callable. The activation of the outputs. Defaults
+            to `None`: the outputs are logits.
+        dropout: float. Fraction of the pooled state to drop in training.
+            Defaults to `0.0`.
+        **kwargs: `compile`, `name` and `trainable`, as
+            `keras_hub.models.TextClassifier`'s.
 
     Call arguments:
         inputs: A dictionary of `"token_ids"` and `"padding_mask"`, `(batch,
@@ -58,11 +61,9 @@ class TitansClassifier(keras_hub.models.TextClassifier):
         keras_titans.models.TitansBackbone(
             vocabulary_size=tokenizer.vocabulary_size(),
             num_layers=1,
-            num_heads=2,
             hidden_dim=16,
-            intermediate_dim=32,
+            memory=keras_titans.layers.NeuralMemory(head_dim=8, chunk_size=4),
             window_size=8,
-            chunk_size=4,
         ),
         num_classes=2,
         preprocessor=keras_titans.models.TitansTextClassifierPreprocessor(
@@ -123,7 +124,7 @@ class TitansClassifier(keras_hub.models.TextClassifier):
         self.pooling = pooling
         self.activation = activation
         self.dropout = dropout
-        keep_other_parts(self)
+        prepare_parts(self)
 
     def get_config(self):
         config = {

@@ -5,16 +5,17 @@ from keras import layers
 from keras import ops
 
 from keras_titans.layers import TitansBlock
-from keras_titans.layers.quantized_parts import keep_other_parts
+from keras_titans.layers.quantized_parts import prepare_parts
 from keras_titans.layers.quantized_parts import revived
 from keras_titans.layers.quantized_parts import with_quantized_parts
 from keras_titans.models.kept_weights import keeps_weights
-from keras_titans.models.sizes import mixers_by_layer
+from keras_titans.models.mixers import Mixers
 from keras_titans.validation import check_dtype
 from keras_titans.validation import check_positive_integer
 from keras_titans.validation import check_threshold
 from keras_titans.validation import check_unknown
 from keras_titans.validation import check_whole_number
+from keras_titans.validation import check_width
 from keras_titans.validation import if_given
 from keras_titans.validation import same_shape
 
@@ -40,22 +41,30 @@ class TitansForecaster(keras.Model):
     everything stays as it is.
 
     Args:
-        horizon: How many steps to forecast.
-        num_channels: Channels of the series, all of which are forecast.
-        num_layers: Number of blocks.
-        hidden_dim: Width of the blocks.
-        num_heads: Heads of every attention and memory.
-        intermediate_dim: Hidden width of the multilayer perceptrons. By
-            default twice `hidden_dim`.
-        mixers: `"MAC"`, `"MAG"`, `"MAL"`, `"LMM"` or `"attention"`; or a list
-            with one of these for each block.
-        window_size: Patches of the attention's window; of its segment, in MAC.
-        patch_size: Steps that are read as one. A length that is no multiple
-            of it is padded at its beginning.
-        linear_window: How many of the last steps the linear map sees; 0 for
-            no such map.
-        dropout: Fraction of each branch's output to drop in training.
-        dtype: The dtype policy. Memories stay in float32 whatever it is.
+        horizon: int. How many steps to forecast.
+        num_channels: int. Channels of the series, all of which are forecast.
+        num_layers: int. Number of blocks. Defaults to `2`.
+        hidden_dim: int. Width of the blocks. Defaults to `64`.
+        num_heads: int. Heads of every attention. Defaults to `4`.
+        intermediate_dim: int. Hidden width of the multilayer perceptrons.
+            Defaults to twice `hidden_dim`.
+        mixers: What mixes tokens in each block, as
+            `keras_titans.models.TitansBackbone`'s. Defaults to `"MAG"`.
+        memory: `keras_titans.layers.NeuralMemory`,
+            `keras_titans.layers.SlotMemory` or another memory layer, which is
+            not built: each mixer that is given by name gets a new memory with
+            these settings. Defaults to `NeuralMemory()`.
+        window_size: int. Patches of the attention's window; of its segment,
+            in MAC. Defaults to `32`.
+        patch_size: int. Steps that are read as one. A length that is no
+            multiple of it is padded at its beginning. Defaults to `8`.
+        linear_window: int. How many of the last steps the linear map sees; 0
+            for no such map. Defaults to `96`.
+        dropout: float. Fraction of each branch's output to drop in training.
+            Defaults to `0.0`.
+        dtype: str or Keras dtype policy. The policy of all layers, those that
+            are made from `mixers` and `memory` among them. States stay in
+            float32 whatever it is. Defaults to Keras' global policy.
         **kwargs: `name` and `trainable`.
 
     Call arguments:
@@ -101,6 +110,7 @@ class TitansForecaster(keras.Model):
         num_heads=4,
         intermediate_dim=None,
         mixers="MAG",
+        memory=None,
         window_size=32,
         patch_size=8,
         linear_window=96,
@@ -114,11 +124,11 @@ class TitansForecaster(keras.Model):
         num_layers = check_positive_integer("num_layers", num_layers)
         hidden_dim = check_positive_integer("hidden_dim", hidden_dim)
         num_heads = check_positive_integer("num_heads", num_heads)
+        check_width(hidden_dim, num_heads)
         intermediate_dim = if_given(
             check_positive_integer, "intermediate_dim", intermediate_dim
         )
-        names = mixers_by_layer(mixers, num_layers)
-        mixers = mixers if isinstance(mixers, str) else names
+        mixers = Mixers(mixers, memory, num_layers)
         window_size = check_positive_integer("window_size", window_size)
         patch_size = check_positive_integer("patch_size", patch_size)
         linear_window = check_whole_number("linear_window", linear_window)
@@ -131,13 +141,13 @@ class TitansForecaster(keras.Model):
             TitansBlock(
                 mixer,
                 inner_dim,
-                num_heads=num_heads,
-                window_size=window_size,
                 dropout=dropout,
                 dtype=dtype,
                 name=f"block_{i}",
             )
-            for i, mixer in enumerate(names)
+            for i, mixer in enumerate(
+                mixers.make(dtype, num_heads=num_heads, window_size=window_size)
+            )
         ]
 
         # Functional model.
@@ -164,7 +174,7 @@ class TitansForecaster(keras.Model):
             forecast = forecast + _linear(recent, horizon)
         super().__init__(inputs, mean + deviation * forecast, **kwargs)
         self.dtype_policy = dtype
-        keep_other_parts(self)
+        prepare_parts(self)
 
         # Configuration.
         self.horizon = horizon
@@ -173,11 +183,21 @@ class TitansForecaster(keras.Model):
         self.hidden_dim = hidden_dim
         self.num_heads = num_heads
         self.intermediate_dim = intermediate_dim
-        self.mixers = mixers
+        self._mixers = mixers
         self.window_size = window_size
         self.patch_size = patch_size
         self.linear_window = linear_window
         self.dropout = dropout
+
+    @property
+    def mixers(self):
+        """The argument `mixers`."""
+        return self._mixers.given
+
+    @property
+    def memory(self):
+        """The argument `memory`; None where no mixer is made with it."""
+        return self._mixers.memory
 
     def call(self, inputs, training=None, mask=None):
         shape = tuple(getattr(inputs, "shape", ()))
@@ -213,8 +233,7 @@ class TitansForecaster(keras.Model):
                 "dropout",
             )
         }
-        mixers = self.mixers
-        config["mixers"] = mixers if isinstance(mixers, str) else list(mixers)
+        config |= self._mixers.get_config()
         config["dtype"] = keras.dtype_policies.serialize(self.dtype_policy)
         return with_quantized_parts(config, self)
 

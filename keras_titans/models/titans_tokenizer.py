@@ -1,6 +1,7 @@
 """Byte pairs as tokens."""
 
 import json
+import os
 from collections.abc import Iterable
 
 import keras
@@ -126,4 +127,9 @@ def _check_parts(vocabulary, merges):
             raise ValueError(
                 f"Argument `{name}` must be {what} or a file's name, or None "
                 f"where the other is. Received: {name}={value!r:.60}."
+            )
+        if isinstance(value, str) and not os.path.isfile(value):
+            raise ValueError(
+                f"Argument `{name}` must name a file that exists. "
+                f"Received: {name}={value!r}."
             )

@@ -16,28 +16,17 @@ with the coefficients of `keras_titans.ops.decay`.
 from typing import Any, NamedTuple
 
 from keras import ops
+from keras import tree
 
 from keras_titans.ops.decay import Decay
 from keras_titans.ops.decay import before
-from keras_titans.ops.rows import row_dot
+from keras_titans.ops.decay import has
+from keras_titans.ops.recipe import Memory
+from keras_titans.ops.recurrence import chunk_end
+from keras_titans.ops.recurrence import gradient_norms
 from keras_titans.ops.rows import scale_rows
 from keras_titans.ops.rows import shared_product
 from keras_titans.ops.triangular import solve_unit_lower
-
-
-class Memory(NamedTuple):
-    """What is carried from chunk to chunk.
-
-    Attributes:
-        memory: `W`, one `(B, H, i, o)` tensor for each dense map.
-        momentum: `S`, likewise, or `()` where there is no momentum.
-        anchor: The weights that the current chunk's surprises are taken at,
-            likewise, or `()` where each chunk's own start serves.
-    """
-
-    memory: Any
-    momentum: Any
-    anchor: Any
 
 
 class Chunk(NamedTuple):
@@ -46,32 +35,19 @@ class Chunk(NamedTuple):
     Attributes:
         query, key, value: `(B, H, b, d)`.
         decay: The `Decay` of the chunk, `(B, H, b)` and `(B, H, b, b)`.
-        log_retention: `log(1 - alpha)`, `(B, H, b)`, where the update rule
-            forgets first, else `()`.
         continues: `(B, 1, 1, 1)`, 1 where the chunk goes on from an earlier
             call's, or `()` where none does.
+        ends: `(B, 1, 1, 1)`, 1 where the chunk is complete, and the logits
+            of its last token, `(B, H, 1, 1)` by name; `()` where the update
+            rule does nothing at a chunk's end.
     """
 
     query: Any
     key: Any
     value: Any
     decay: Decay
-    log_retention: Any
     continues: Any
-
-
-class Shared(NamedTuple):
-    """What every chunk sees.
-
-    Attributes:
-        rates: `(H, 1, 1)` for each dense map but the last: how fast it
-            learns, beside the last.
-        initial: `(H, i, o)` for each dense map, where forgetting decays
-            towards the initial memory, else `()`.
-    """
-
-    rates: Any
-    initial: Any
+    ends: Any
 
 
 def update_and_read(
@@ -80,7 +56,7 @@ def update_and_read(
     shared,
     *,
     recipe,
-    return_surprise=False,
+    return_norms=False,
 ):
     """Write a chunk's keys and values into the memory, read its queries.
 
@@ -89,7 +65,7 @@ def update_and_read(
         chunk: A `Chunk`.
         shared: A `Shared`.
         recipe: A `Recipe`.
-        return_surprise: Whether the surprises' norms are asked for.
+        return_norms: Whether the surprises' norms are asked for.
 
     Returns:
         The `Memory` after the chunk; and the read `(B, H, b, d)` with the
@@ -97,7 +73,6 @@ def update_and_read(
     """
     network, objective, rule, *_ = recipe
     weights = _anchor(carry, chunk)
-    earlier = _before_write(chunk, recipe)
     inputs, outputs = {}, {}
 
     def at_anchor(m, x):
@@ -108,19 +83,23 @@ def update_and_read(
     predicted = network(chunk.key, at_anchor)
     if recipe.anchor == "token":
         gradient = _online_gradient(
-            carry, chunk, shared, earlier, inputs, outputs, predicted, objective
+            carry, chunk, shared, inputs, outputs, predicted, objective
         )
     else:
         gradient = objective.gradient(predicted, chunk.value)
     deltas = network.backward(chunk.key, weights, inputs, outputs, gradient)
     norms = ()
-    if return_surprise or rule.max_surprise is not None:
-        norms = surprise_norms(inputs, deltas)
-        deltas = rule.bound(deltas, norms)
+    if return_norms or not rule.linear:
+        norms = gradient_norms(inputs, deltas)
+    if not rule.linear:
+        scale = rule.scale_of(norms)
+        deltas = [scale_rows(delta, scale) for delta in deltas]
     for m, rate in enumerate(shared.rates):
         deltas[m] = rate * deltas[m]
 
-    seen = earlier if rule.read_first else chunk.decay
+    seen = chunk.decay
+    if recipe.read_first:
+        seen = before(seen._replace(log_retention=()))
 
     def at_token(m, x):
         y = _from_start(m, x, carry, shared, seen)
@@ -128,39 +107,44 @@ def update_and_read(
         return y - ops.matmul(match, deltas[m])
 
     read = network(chunk.query, at_token)
-    memory, momentum = _carry_on(carry, chunk.decay, shared, inputs, deltas)
-    after = Memory(memory, momentum, weights if carry.anchor else ())
-    return after, (read, norms if return_surprise else ())
+    state = _carry_on(carry, chunk.decay, shared, inputs, deltas)
+    if rule.acts_at_chunk_end:
+        state = _ended(state, weights, chunk, shared, recipe)
+    after = Memory(state, weights if carry.anchor else ())
+    return after, (read, norms if return_norms else ())
+
+
+def _ended(state, start, chunk, shared, recipe):
+    """The state, changed by the rule in rows whose chunk is complete."""
+    ends, logits = chunk.ends
+    gates = recipe.rule.values(logits, chunk.key[..., -1:, :1])
+    ended = chunk_end(state, start, gates, shared, recipe)
+    return tree.map_structure(
+        lambda new, old: ops.where(ends > 0, new, old), ended, state
+    )
 
 
 def _anchor(carry, chunk):
     """The weights that this chunk's surprises are taken at."""
+    memory = carry.state["memory"]
     if not carry.anchor:
-        return carry.memory
+        return memory
     return [
         ops.where(chunk.continues > 0, old, start)
-        for old, start in zip(carry.anchor, carry.memory, strict=True)
+        for old, start in zip(carry.anchor, memory, strict=True)
     ]
 
 
-def _before_write(chunk, recipe):
-    """The coefficients one token earlier, where anything needs them."""
-    if recipe.rule.forget_first and recipe.rule.forgetting:
-        return before(chunk.decay, chunk.log_retention)
-    if recipe.anchor == "token" or recipe.rule.read_first:
-        return before(chunk.decay)
-    return None
-
-
 def _online_gradient(
-    carry, chunk, shared, earlier, inputs, outputs, predicted, objective
+    carry, chunk, shared, inputs, outputs, predicted, objective
 ):
     """The gradients at the output if the last map followed every token.
 
     Each depends on those before it, linearly: all of them solve one unit
     lower-triangular system. The maps below stay at the chunk's anchor.
     """
-    last = len(carry.memory) - 1
+    last = len(carry.state["memory"]) - 1
+    earlier = before(chunk.decay)
     x = inputs[last]
     product = None if carry.anchor else outputs[last]
     online = _from_start(last, x, carry, shared, earlier, product)
@@ -171,51 +155,39 @@ def _online_gradient(
 
 def _from_start(m, x, carry, shared, decay, product=None):
     """`x` through what is left of the chunk's start: a x W_0 + p x S_0."""
-    memory = carry.memory[m]
+    memory = carry.state["memory"][m]
     if product is None:
         y = _scaled_product(x, decay.memory, memory)
     else:
         y = scale_rows(product, decay.memory)
-    if carry.momentum:
-        y += _scaled_product(x, decay.momentum, carry.momentum[m])
-    if shared.initial:
-        initial = shared.initial[m]
-        y += _scaled_product(x, 1.0 - decay.memory, initial, shared_product)
+    if has(decay.momentum):
+        y += _scaled_product(x, decay.momentum, carry.state["momentum"][m])
+    if has(decay.initial):
+        y += _scaled_product(
+            x, decay.initial, shared.initial[m], shared_product
+        )
     return y
 
 
 def _carry_on(carry, decay, shared, inputs, deltas):
-    """Memory and momentum after the chunk's last token."""
+    """The rule's state after the chunk's last token."""
+    last = lambda coefficient: coefficient[..., -1, None, None]
     memory, momentum = [], []
-    left = decay.memory[..., -1, None, None]
-    written = decay.surprise[..., -1, :]
     for m, delta in enumerate(deltas):
-        w = left * carry.memory[m] - _outer(inputs[m], written, delta)
-        if shared.initial:
-            w += (1.0 - left) * shared.initial[m]
-        if carry.momentum:
-            s = carry.momentum[m]
-            w += decay.momentum[..., -1, None, None] * s
+        w = last(decay.memory) * carry.state["memory"][m]
+        w -= _outer(inputs[m], decay.surprise[..., -1, :], delta)
+        if has(decay.initial):
+            w += last(decay.initial) * shared.initial[m]
+        if has(decay.momentum):
+            s = carry.state["momentum"][m]
+            w += last(decay.momentum) * s
             s = decay.end_momentum[..., None] * s
-            s -= _outer(inputs[m], decay.end_surprise, delta)
-            momentum.append(s)
+            momentum.append(s - _outer(inputs[m], decay.end_surprise, delta))
         memory.append(w)
-    return memory, momentum or ()
-
-
-def surprise_norms(inputs, deltas):
-    """The norm of each token's surprise over all maps.
-
-    An outer product's norm is the product of its factors' norms.
-    """
-    squares = [
-        row_dot(inputs[m], inputs[m]) * row_dot(delta, delta)
-        for m, delta in enumerate(deltas)
-    ]
-    total = sum(squares[1:], squares[0])
-    # The root has no gradient at 0, where a masked token's surprise may lie.
-    positive = total > 0
-    return ops.where(positive, ops.sqrt(ops.where(positive, total, 1.0)), 0.0)
+    state = {"memory": memory}
+    if momentum:
+        state["momentum"] = momentum
+    return {name: state[name] for name in carry.state}
 
 
 def _scaled_product(x, scale, w, product=ops.matmul):

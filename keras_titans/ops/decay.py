@@ -28,6 +28,11 @@ class Decay(NamedTuple):
         surprise: `C`, shape `(..., b, b)`: what of `g_i` has reached `W_t`.
         end_momentum: `e` at the last token, shape `(..., 1)`.
         end_surprise: `F` at the last token, shape `(..., b)`.
+        initial: What of the learned initial memory has reached `W_t`, shape
+            `(..., b)`; `()` for nothing.
+        log_retention: The masked `log(1 - alpha)`, shape `(..., b)`, where a
+            token's own forgetting comes before its gradient is taken; `()`
+            where it comes after.
     """
 
     memory: Any
@@ -35,6 +40,8 @@ class Decay(NamedTuple):
     surprise: Any
     end_momentum: Any
     end_surprise: Any
+    initial: Any = ()
+    log_retention: Any = ()
 
 
 def chunk_decay(learning_rate, log_momentum, log_retention, mask):
@@ -76,34 +83,42 @@ def chunk_decay(learning_rate, log_momentum, log_retention, mask):
     )
 
 
-def before(decay, log_retention=None):
+def before(decay):
     """The coefficients before each token's own write.
+
+    Where the decay has a `log_retention`, the token's own forgetting has
+    already happened, its write has not.
 
     Args:
         decay: A `Decay`.
-        log_retention: Where given, the masked `log(1 - alpha)`, shape
-            `(..., b)`: the token's own forgetting has already happened, its
-            write has not.
 
     Returns:
-        `decay` with `memory`, `momentum` and `surprise` one token earlier.
+        `decay` with `memory`, `momentum`, `initial` and `surprise` one token
+        earlier.
     """
     memory = _one_later(decay.memory, axis=-1, first=ops.ones_like)
     surprise = _one_later(decay.surprise, axis=-2)
-    momentum = decay.momentum
-    if has_momentum(decay):
+    momentum, initial = decay.momentum, decay.initial
+    if has(momentum):
         momentum = _one_later(momentum, axis=-1)
-    if log_retention is not None:
-        retention = ops.exp(log_retention)
+    if has(initial):
+        initial = _one_later(initial, axis=-1)
+    if has(decay.log_retention):
+        retention = ops.exp(decay.log_retention)
         memory = memory * retention
         surprise = surprise * retention[..., None]
-        if has_momentum(decay):
+        if has(momentum):
             momentum = momentum * retention
-    return decay._replace(memory=memory, momentum=momentum, surprise=surprise)
+        if has(initial):
+            initial = initial * retention
+    return decay._replace(
+        memory=memory, momentum=momentum, surprise=surprise, initial=initial
+    )
 
 
-def has_momentum(decay):
-    return not isinstance(decay.momentum, tuple)
+def has(coefficient):
+    """Whether a `Decay` has a coefficient, and not `()` in its place."""
+    return not isinstance(coefficient, tuple)
 
 
 def _one_later(x, axis, first=ops.zeros_like):
@@ -124,4 +139,12 @@ def _products(log_gate, causal):
     # Masked before the exponential: above the diagonal it would overflow, and
     # an infinity times zero poisons the gradient.
     exponent = (total[..., :, None] - total[..., None, :]) * causal
-    return ops.exp(total), ops.exp(exponent) * causal
+    return _exp(total), _exp(exponent) * causal
+
+
+def _exp(x):
+    """`exp(x)`, but no less than 4e-18, which is rounding beside 1.
+
+    Products of smaller numbers become denormal, and CPUs are slow at those.
+    """
+    return ops.exp(ops.maximum(x, -40.0))

@@ -102,7 +102,7 @@ def finite_first(tensors, finite, count):
     """Each row's finite tokens in front, as if the others were not there.
 
     Args:
-        tensors: A list of `(batch, tokens, ...)`, or None.
+        tensors: A list of `(batch, tokens, ...)`.
         finite: The `Finite` tokens.
         count: `(batch,)`, int32: each row's real tokens, which are in front,
             or None if all are.
@@ -125,9 +125,7 @@ def finite_first(tensors, finite, count):
         return tensors, count, lambda x: x
 
     # Each of the two is the other's inverse, and so its gradient.
-    given = [x for x in tensors if x is not None]
-    moved = iter(backend.when(missing, _to_front, _to_place, finite, given))
-    tensors = [None if x is None else next(moved) for x in tensors]
+    tensors = backend.when(missing, _to_front, _to_place, finite, tensors)
     in_place = lambda x: backend.when(
         missing, _to_place, _to_front, finite, [x]
     )

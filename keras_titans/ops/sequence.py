@@ -5,35 +5,19 @@ width.
 """
 
 import functools
-from typing import Any, NamedTuple
+from typing import Any
 
 from keras import ops
 
 from keras_titans import backend
 from keras_titans.ops import alignment
+from keras_titans.ops import parallel_memory
 from keras_titans.ops.chunk import Chunk
-from keras_titans.ops.chunk import Memory
 from keras_titans.ops.chunk import update_and_read
-from keras_titans.ops.decay import chunk_decay
-from keras_titans.ops.token import memorize_one
-
-
-class Tokens(NamedTuple):
-    """What the memory sees of a sequence, each row's real tokens first.
-
-    Attributes:
-        query, key, value: `(B, N, H, d)`.
-        learning_rate: `theta`, `(B, N, H)`.
-        log_momentum: `log(eta)`, likewise, or None for no momentum.
-        log_retention: `log(1 - alpha)`, likewise, or None for no forgetting.
-    """
-
-    query: Any
-    key: Any
-    value: Any
-    learning_rate: Any
-    log_momentum: Any
-    log_retention: Any
+from keras_titans.ops.decay import has
+from keras_titans.ops.recipe import Memory
+from keras_titans.ops.recurrence import one_token
+from keras_titans.ops.recurrence import recurrence
 
 
 def memorize(
@@ -43,10 +27,15 @@ def memorize(
     recipe,
     count=None,
     phase=None,
-    return_surprise=False,
+    keep=None,
+    return_norms=False,
     remat=False,
+    parallel=backend.PARALLEL_MATRIX,
 ):
     """Write every token into the memory and read it at every token.
+
+    A rule that has `coefficients` is computed a chunk at a time, any other
+    token by token.
 
     Args:
         tokens: A `Tokens`.
@@ -57,54 +46,77 @@ def memorize(
         count: `(B,)`, int32: each row's real tokens, or None if all are.
         phase: `(B,)`, int32: how many tokens of the current chunk each row
             has already seen, or None for none.
-        return_surprise: Whether the surprises' norms are asked for.
+        keep: `(B, N)`, boolean: the tokens that are there, or None for all.
+            Others change nothing, but have a place in a chunk.
+        return_norms: Whether the gradients' norms are asked for.
         remat: Whether to recompute, and not keep, what the backward pass
             needs of each chunk.
+        parallel: Whether a matrix is computed for all chunks at once. That
+            form keeps what the backward pass needs.
 
     Returns:
-        What was read, `(B, N, H, d)`; the norms of the surprises,
+        What was read, `(B, N, H, d)`; the norms of the gradients,
         `(B, N, H)`, or None; the `Memory` after the last token.
     """
     length = ops.shape(tokens.query)[1]
-    one = alignment.is_one_token(length)
-    if one and memory.anchor and phase is not None:
-        return memorize_one(
-            tokens, memory, shared, recipe, count, phase, return_surprise
+    if count is not None:
+        place = ops.arange(length, dtype="int32")[None, :]
+        real = place < count[:, None]
+        keep = real if keep is None else ops.logical_and(keep, real)
+    if alignment.is_one_token(length):
+        return one_token(
+            tokens, memory, shared, recipe, keep, phase, return_norms
+        )
+    if not recipe.rule.has_coefficients:
+        return recurrence(
+            tokens, memory, shared, recipe, keep, phase, return_norms, remat
         )
     size, slots, shift = _layout(length, recipe.chunk_size, phase)
     if shift:
         index = alignment.shifted_index(phase, length, slots)
-        here = ops.logical_and(index >= 0, index < _column(count, length))
+        here = ops.logical_and(index >= 0, index < length)
         index = ops.clip(index, 0, length - 1)
         place = lambda x: alignment.take_tokens(x, index)
     else:
-        here = ops.arange(slots, dtype="int32")[None, :] < _column(
-            count, length
-        )
+        here = (ops.arange(slots, dtype="int32") < length)[None, :]
         place = lambda x: alignment.pad_tokens(x, slots)
+    here = ops.cast(here, tokens.query.dtype)
+    if keep is not None:
+        here = here * place(ops.cast(keep, here.dtype))
     chunked = lambda x: to_chunks(place(x), size)
 
     query, key, value = (chunked(x) for x in tokens[:3])
-    theta, log_momentum, log_retention = (
-        None if x is None else chunked(x) for x in tokens[3:]
-    )
-    mask = to_chunks(ops.cast(here, query.dtype)[..., None], size)
-    if log_retention is not None:
-        log_retention = log_retention * mask
-    decay = chunk_decay(theta, log_momentum, log_retention, mask)
-    forget_first = recipe.rule.forget_first and recipe.rule.forgetting
+    logits = {name: chunked(x) for name, x in tokens.logits.items()}
+    mask = to_chunks(here[..., None], size)
+    gates = recipe.rule.values(logits, key[..., 0])
+    decay = recipe.rule.coefficients(gates, mask, recipe.objective.slope)
+    ends: Any = ()
+    if recipe.rule.acts_at_chunk_end:
+        # A chunk is complete where its last place is taken.
+        whole = mask if size == recipe.chunk_size else ops.zeros_like(mask)
+        last = {name: x[..., -1:, None] for name, x in logits.items()}
+        ends = (whole[..., -1:, None], last)
+    if not has(decay.initial) and not ends:
+        shared = shared._replace(initial=())
     chunks = Chunk(
         query=query,
         key=key,
         value=value,
         decay=decay,
-        log_retention=log_retention if forget_first else (),
         continues=_continues(mask, phase) if memory.anchor else (),
+        ends=ends,
     )
-    step = functools.partial(
-        update_and_read, recipe=recipe, return_surprise=return_surprise
-    )
-    memory, (read, norms) = backend.scan(step, memory, chunks, shared, remat)
+    if parallel and parallel_memory.fits(recipe):
+        memory, (read, norms) = parallel_memory.memorize_chunks(
+            memory, chunks, shared, recipe, return_norms
+        )
+    else:
+        step = functools.partial(
+            update_and_read, recipe=recipe, return_norms=return_norms
+        )
+        memory, (read, norms) = backend.scan(
+            step, memory, chunks, shared, remat
+        )
 
     def gathered(x):
         x = from_chunks(x)
@@ -113,28 +125,21 @@ def memorize(
         index = ops.arange(length, dtype="int32")[None, :] + phase[:, None]
         return alignment.take_tokens(x, index)
 
-    surprise = None
-    if return_surprise:
-        surprise = ops.squeeze(gathered(norms[..., None]), -1)
-    return gathered(read), surprise, memory
+    if return_norms:
+        norms = ops.squeeze(gathered(norms[..., None]), -1)
+    return gathered(read), norms if return_norms else None, memory
 
 
 def _layout(length, chunk_size, phase):
     """Tokens to a chunk, slots in all, and whether rows must be shifted.
 
-    A single token never crosses a chunk's border, and a short sequence that
-    starts a chunk doesn't either: they are one chunk of their own length.
+    A short sequence that starts a chunk is one chunk of its own length.
     """
-    short = isinstance(length, int) and length <= chunk_size
-    if short and (phase is None or alignment.is_one_token(length)):
+    if isinstance(length, int) and length <= chunk_size and phase is None:
         return length, length, False
     room = length if phase is None else length + chunk_size - 1
     slots = -(-room // chunk_size) * chunk_size
     return chunk_size, slots, phase is not None
-
-
-def _column(count, length):
-    return length if count is None else count[:, None]
 
 
 def _continues(mask, phase):
@@ -176,20 +181,18 @@ def from_chunks(x):
     return ops.reshape(x, (rows, n * size, heads, width))
 
 
-def fresh_memory(weights, batch_size, momentum, anchor):
+def fresh_memory(weights, batch_size, rule, anchor):
     """A `Memory` at its learned start, one copy for each row.
 
     Args:
-        weights: `(H, i, o)` for each dense map.
+        weights: `(H, i, o)` for each linear layer.
         batch_size: `B`.
-        momentum: Whether the memory has momentum. It starts at 0.
+        rule: The update rule.
         anchor: Whether the memory shall be continued inside chunks.
 
     Returns:
         A `Memory` of `(B, H, i, o)` tensors.
     """
     start = [ops.broadcast_to(w[None], (batch_size, *w.shape)) for w in weights]
-    # Not `zeros_like`: what XLA knows to be zeros it multiplies with as a
-    # broadcast number, and that product (jaxlib 0.10, CPU) comes out wrong.
-    zeros = [0.0 * w for w in start] if momentum else ()
-    return Memory(start, zeros, start if anchor else ())
+    state = rule.initial_state(start)
+    return Memory(dict(sorted(state.items())), start if anchor else ())

@@ -24,7 +24,7 @@ def surprise_over_text(words, surprise, title=None, limits=None, width=7.5):
             their own spaces are set as they are; where none has any space,
             one is put between each two. A line breaks in a new line and
             between words.
-        surprise: `(tokens,)`: a number for each, from `return_surprise=True`
+        surprise: `(tokens,)`: a number for each, from `return_diagnostics=True`
             say, the mean over heads.
         title: What to write above.
         limits: `(low, high)`: the surprises that are white and darkest, to
@@ -43,9 +43,9 @@ def surprise_over_text(words, surprise, title=None, limits=None, width=7.5):
     words = "What was read once can be read again .".split()
     x = keras.random.normal((1, len(words), 16))
     layer = keras_titans.layers.NeuralMemory(num_heads=2)
-    _, surprise = layer(x, return_surprise=True)
+    _, diagnostics = layer(x, return_diagnostics=True)
 
-    surprise = keras.ops.convert_to_numpy(surprise)[0].mean(axis=-1)
+    surprise = keras.ops.convert_to_numpy(diagnostics["surprise"])[0].mean(-1)
     figure = keras_titans.visualization.surprise_over_text(words, surprise)
     ```
     """

@@ -40,15 +40,26 @@ def compilations():
 
 
 LAYERS = {
-    "memory": lambda: layers.NeuralMemory(2, chunk_size=4, return_state=True),
-    "slots": lambda: layers.SlotMemory(2, 8, return_state=True),
+    "memory": lambda: layers.NeuralMemory(
+        2, 4, chunk_size=4, return_state=True
+    ),
+    "slots": lambda: layers.SlotMemory(2, 8, 4, return_state=True),
     "MAC": lambda: layers.MemoryAsContext(2, 4, return_state=True),
     "MAG": lambda: layers.MemoryAsGate(2, 4, return_state=True),
     "MAL": lambda: layers.MemoryAsLayer(2, 4, return_state=True),
 }
 
 
-@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "memory",
+        "slots",
+        "MAC",
+        pytest.param("MAG", marks=pytest.mark.slow),
+        pytest.param("MAL", marks=pytest.mark.slow),
+    ],
+)
 def test_a_second_eager_call_compiles_nothing(name, compilations):
     layer = LAYERS[name]()
     x = keras.random.normal((2, 10, 8))

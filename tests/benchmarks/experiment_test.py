@@ -9,9 +9,11 @@ from benchmarks import experiment
 from benchmarks.experiment import Experiment
 from benchmarks.experiment import build_model
 from benchmarks.experiment import build_task
+from benchmarks.variants import BEST
 from benchmarks.variants import MODELS
 from benchmarks.variants import Variant
-from keras_titans.memory import UpdateRule
+from keras_titans.layers import NeuralMemory
+from keras_titans.memory import Titans
 
 RECALL = {
     "name": "recall",
@@ -57,7 +59,7 @@ def test_a_variant_replaces_the_experiments_sizes(monkeypatch):
     monkeypatch.setitem(MODELS, "small", variant)
     of = Experiment(**{**RECALL, "models": ("small",)}).configuration("small")
     model = build_model(of, build_task(of))
-    mixer = model.get_layer("block_0").mixer
+    mixer = model.get_layer("transformer_layer_0").mixer
     assert (mixer.window_size, mixer.memory.chunk_size) == (4, 2)
 
 
@@ -65,28 +67,48 @@ def test_a_variants_heads_are_wide_in_proportion(monkeypatch):
     variant = Variant("LMM", {"memory_depth": 1}, head_expansion=3)
     monkeypatch.setitem(MODELS, "wide", variant)
     of = Experiment(**{**RECALL, "models": ("wide",)}).configuration("wide")
-    memory = build_model(of, build_task(of)).get_layer("block_0").mixer
+    memory = (
+        build_model(of, build_task(of)).get_layer("transformer_layer_0").mixer
+    )
     assert (memory.head_dim, memory.network.depth) == (48, 1)  # 3 x 32 / 2
 
 
 @pytest.mark.parametrize("name", ["LMM, paper's form", "LMM, no momentum"])
 def test_parts_of_a_memory_are_made_of_plain_options(name):
     of = Experiment(**{**RECALL, "models": (name,)}).configuration(name)
-    memory = build_model(of, build_task(of)).get_layer("block_0").mixer
+    memory = (
+        build_model(of, build_task(of)).get_layer("transformer_layer_0").mixer
+    )
     rule = memory.update_rule
     if name == "LMM, no momentum":
         assert not rule.momentum and rule.forgetting
+        assert memory.network.depth == 2
     else:
-        assert memory.anchor == "chunk" and not memory.network.unit_norm
-        assert not rule.normalize_learning_rate
+        paper = NeuralMemory.paper(2)
+        for part in ("network", "update_rule"):
+            found, wanted = getattr(memory, part), getattr(paper, part)
+            assert found.get_config() == wanted.get_config()
+        assert memory.anchor == paper.anchor
+
+
+def test_the_best_memory_is_the_packages_own_with_wide_heads():
+    of = Experiment(**{**RECALL, "models": (BEST,)}).configuration(BEST)
+    memory = (
+        build_model(of, build_task(of)).get_layer("transformer_layer_0").mixer
+    )
+    own = NeuralMemory(2, head_dim=32, chunk_size=16)
+    for part in ("network", "update_rule"):
+        found, wanted = getattr(memory, part), getattr(own, part)
+        assert found.get_config() == wanted.get_config()
+    assert (memory.head_dim, memory.anchor) == (32, own.anchor)
 
 
 def test_a_cell_has_the_packages_defaults_in_it():
     # So that a line of other defaults is not taken for a result of today's.
-    name = "LMM, forgets to zero"
-    of = Experiment(**{**RECALL, "models": (name,)}).configuration(name)
-    expected = UpdateRule(forget_to="zero").get_config()
-    assert of["mixer_options"]["update_rule"] == expected
+    of = Experiment(**{**RECALL, "models": (BEST,)}).configuration(BEST)
+    options = of["mixer_options"]
+    assert options["update_rule"] == Titans().get_config()
+    assert options["memory_depth"] == 1
 
 
 def test_a_forecast_is_made_at_the_last_step():

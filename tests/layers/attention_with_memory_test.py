@@ -31,7 +31,7 @@ def make(attention="MHA", memory=None, scale=0.3):
         attention = keras.layers.MultiHeadAttention(2, 4)
     elif attention == "GQA":
         attention = keras.layers.GroupQueryAttention(4, 4, 2)
-    memory = memory or NeuralMemory(2, memory_depth=1, chunk_size=3)
+    memory = memory or NeuralMemory(2, 4, memory_depth=1, chunk_size=3)
     layer = AttentionWithMemory(attention, memory)
     layer.build((None, None, WIDTH), (None, None, WIDTH))
     return randomized(layer, scale=scale) if scale else layer
@@ -53,7 +53,7 @@ def by_hand(layer, x, real=None, **options):
 @pytest.mark.parametrize("attention", ["MHA", "GQA"])
 @pytest.mark.parametrize(
     "memory",
-    [lambda: None, lambda: SlotMemory(2, num_slots=3)],
+    [lambda: None, lambda: SlotMemory(2, 3, 4)],
     ids=["neural", "slots"],
 )
 def test_is_the_attention_and_the_gated_memory(attention, memory):
@@ -150,7 +150,7 @@ def test_mask_of_an_embedding_reaches_the_memory():
     x = keras.layers.Embedding(9, WIDTH, mask_zero=True)(tokens)
     layer = AttentionWithMemory(
         keras.layers.MultiHeadAttention(2, 4),
-        NeuralMemory(2, memory_depth=1, chunk_size=3),
+        NeuralMemory(2, 4, memory_depth=1, chunk_size=3),
     )
     model = keras.Model(tokens, layer(x, x, use_causal_mask=True))
     randomized(model)
@@ -178,7 +178,7 @@ def test_goes_on_from_a_carried_state():
             return 2.0 * hidden_states
 
     layer = AttentionWithMemory(
-        Words(), NeuralMemory(2, memory_depth=1, chunk_size=3)
+        Words(), NeuralMemory(2, 4, memory_depth=1, chunk_size=3)
     )
     layer.build((None, None, WIDTH))
     randomized(layer)
@@ -197,7 +197,7 @@ def test_saves_and_loads(tmp_path):
     x = keras.Input((None, WIDTH))
     layer = AttentionWithMemory(
         keras.layers.MultiHeadAttention(2, 4),
-        NeuralMemory(2, memory_depth=1, chunk_size=3),
+        NeuralMemory(2, 4, memory_depth=1, chunk_size=3),
     )
     model = keras.Model(x, layer(x, x, use_causal_mask=True))
     layer.attention.trainable = False
@@ -214,7 +214,7 @@ def test_saves_and_loads(tmp_path):
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "bfloat16", "float16"])
 def test_computes_in_the_policys_dtype(policy):
     attention = keras.layers.MultiHeadAttention(2, 4, dtype=policy)
-    memory = NeuralMemory(2, memory_depth=1, chunk_size=3, dtype=policy)
+    memory = NeuralMemory(2, 4, memory_depth=1, chunk_size=3, dtype=policy)
     layer, exact = make(attention, memory, scale=None), make()
     for weight, other in zip(layer.weights, exact.weights, strict=True):
         weight.assign(np.array(to_numpy(other.value)))

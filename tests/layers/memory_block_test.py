@@ -20,7 +20,7 @@ X = np.random.default_rng(0).normal(size=(ROWS, TOKENS, WIDTH))
 def block(memory=(), **options):
     options = {"intermediate_dim": 5, "dtype": "float64", **options}
     memory = {"dtype": options["dtype"], **dict(memory)}
-    layer = MemoryBlock(NeuralMemory(2, chunk_size=4, **memory), **options)
+    layer = MemoryBlock(NeuralMemory(2, 2, chunk_size=4, **memory), **options)
     layer.build((ROWS if layer.memory.stateful else None, None, WIDTH))
     return randomized(layer)
 
@@ -42,7 +42,8 @@ def test_equals_its_formula():
 
 def test_pieces_masks_and_surprises_go_through():
     layer = block({"return_state": True})
-    whole, surprise, state = layer(X, return_surprise=True)
+    whole, found, state = layer(X, return_diagnostics=True)
+    surprise = found["surprise"]
     assert surprise.shape == (ROWS, TOKENS, 2)
     padded = np.concatenate([np.full((ROWS, 2, WIDTH), 9.0), X], axis=1)
     mask = np.ones((ROWS, TOKENS + 2), bool)
@@ -80,7 +81,7 @@ def test_a_language_model_learns_and_is_saved(tmp_path):
     tokens = keras.Input((None,), dtype="int32")
     x = keras.layers.Embedding(7, WIDTH, mask_zero=True)(tokens)
     for _ in range(2):
-        memory = NeuralMemory(2, chunk_size=4)
+        memory = NeuralMemory(2, 2, chunk_size=4)
         x = MemoryBlock(memory, 8, activation="gelu", dropout=0.1)(x)
     model = keras.Model(tokens, keras.layers.Dense(7)(x))
     model.compile(

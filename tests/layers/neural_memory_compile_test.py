@@ -17,7 +17,7 @@ ANCHORS = pytest.mark.parametrize("anchor", ["token", "chunk"])
 
 def model_of(anchor, length=TOKENS, **options):
     x = keras.Input((length, WIDTH))
-    layer = NeuralMemory(2, chunk_size=4, anchor=anchor, **options)
+    layer = NeuralMemory(2, 2, chunk_size=4, anchor=anchor, **options)
     return keras.Model(x, layer(x))
 
 
@@ -43,7 +43,7 @@ def test_fit_compiled_equals_fit_eager(anchor):
 def test_tensorflow_functions(anchor, length, xla):
     import tensorflow as tf
 
-    layer = NeuralMemory(2, chunk_size=4, anchor=anchor, return_state=True)
+    layer = NeuralMemory(2, 2, chunk_size=4, anchor=anchor, return_state=True)
     layer.build((None, None, WIDTH))
 
     def step(x, mask, training):

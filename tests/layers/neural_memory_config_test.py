@@ -9,7 +9,7 @@ from keras_titans.layers import NeuralMemory
 from keras_titans.memory import GatedMLPMemory
 from keras_titans.memory import MLPMemory
 from keras_titans.memory import Objective
-from keras_titans.memory import UpdateRule
+from keras_titans.memory import Titans
 from tests.helpers import randomized
 from tests.helpers import same
 from tests.helpers import to_numpy
@@ -44,10 +44,9 @@ EVERYTHING = {
     "network": MLPMemory(3, 2, "tanh", residual=True, unit_norm=False),
     "chunk_size": 4,
     "anchor": "chunk",
-    "update_rule": UpdateRule(
-        initial_momentum=0.3, max_surprise=2.0, forget_to="initial"
-    ),
+    "update_rule": Titans(momentum=0.3, clipnorm=2.0),
     "objective": Clipped(0.4),
+    "read_first": True,
     "kernel_size": 3,
     "use_bias": True,
     "kernel_initializer": keras.initializers.RandomNormal(stddev=0.2, seed=1),
@@ -89,14 +88,14 @@ def test_every_argument_survives_its_config():
     [
         {},
         {"network": GatedMLPMemory(1.5, "gelu"), "anchor": "chunk"},
-        {"memory_depth": 1, "update_rule": UpdateRule(momentum=False)},
+        {"memory_depth": 2, "update_rule": Titans(momentum=None)},
         {"objective": Clipped(0.2), "anchor": "chunk", "kernel_size": 1},
     ],
-    ids=["default", "gated", "matrix", "objective"],
+    ids=["default", "gated", "deep", "objective"],
 )
 def test_a_saved_model_computes_the_same(tmp_path, options):
     x = keras.Input((None, WIDTH))
-    layer = NeuralMemory(2, chunk_size=4, return_state=True, **options)
+    layer = NeuralMemory(2, 2, chunk_size=4, return_state=True, **options)
     model = keras.Model(x, layer(x))
     randomized(layer)
     model.save(tmp_path / "model.keras")
@@ -109,7 +108,7 @@ def test_a_saved_model_computes_the_same(tmp_path, options):
 
 def test_a_saved_stateful_model_starts_afresh(tmp_path):
     x = keras.Input((TOKENS, WIDTH), batch_size=ROWS)
-    layer = NeuralMemory(2, chunk_size=4, stateful=True)
+    layer = NeuralMemory(2, 2, chunk_size=4, stateful=True)
     model = keras.Model(x, layer(x))
     randomized(layer)
     first = model.predict(X, verbose=0)
@@ -123,19 +122,19 @@ def test_regularizers_reach_the_loss():
         f"{what}_regularizer": keras.regularizers.L2(1.0)
         for what in ("kernel", "bias", "memory")
     }
-    layer = NeuralMemory(2, use_bias=True, **options)
+    layer = NeuralMemory(2, 2, use_bias=True, **options)
     layer(X)
-    # Four projections in, one out, with a bias each; two maps.
-    assert len(layer.losses) == 5 + 5 + 2
+    # Four projections in, one out, with a bias each; a matrix.
+    assert len(layer.losses) == 5 + 5 + 1
 
 
 @pytest.mark.parametrize(
     "policy", ["mixed_bfloat16", "bfloat16", "mixed_float16"]
 )
 def test_half_precision(policy):
-    full = NeuralMemory(2, chunk_size=4, return_state=True)
+    full = NeuralMemory(2, 2, chunk_size=4, return_state=True)
     full(X)
-    half = NeuralMemory(2, chunk_size=4, return_state=True, dtype=policy)
+    half = NeuralMemory(2, 2, chunk_size=4, return_state=True, dtype=policy)
     half.build((None, None, WIDTH))
     for mine, its in zip(half.weights, full.weights):
         mine.assign(np.array(keras.ops.convert_to_numpy(its.value)))
@@ -158,7 +157,7 @@ def test_half_precision(policy):
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_half_precision_trains(policy):
     x = keras.Input((TOKENS, WIDTH))
-    layer = NeuralMemory(2, chunk_size=4, dtype=policy)
+    layer = NeuralMemory(2, 2, chunk_size=4, dtype=policy)
     model = keras.Model(x, layer(x))
     model.compile("sgd", "mse")
     history = model.fit(X, X, epochs=2, verbose=0).history["loss"]

@@ -5,8 +5,9 @@ import pytest
 from keras import ops
 
 from keras_titans.layers import NeuralMemory
+from keras_titans.memory import Gate
 from keras_titans.memory import MLPMemory
-from keras_titans.memory import UpdateRule
+from keras_titans.memory import Titans
 from tests.helpers import check_gradients
 from tests.helpers import gradients
 from tests.helpers import randomized
@@ -22,10 +23,11 @@ MASK[0, :2] = MASK[1, 4] = False
 def memory_layer(**options):
     options = {
         "num_heads": 2,
+        "head_dim": 2,
         "chunk_size": 3,
         "network": MLPMemory(2, 1.5, "tanh"),
-        "update_rule": UpdateRule(
-            max_learning_rate=0.3, initial_forgetting=0.1
+        "update_rule": Titans(
+            learning_rate=Gate(maximum=0.3), forgetting=Gate(initial=0.1)
         ),
         "use_bias": True,
         "dtype": "float64",
@@ -42,8 +44,8 @@ def loss(outputs):
 
 def state_loss(results):
     """Of everything that a call returns."""
-    outputs, surprise, state = results
-    total = loss(outputs) + ops.sum(surprise)
+    outputs, diagnostics, state = results
+    total = loss(outputs) + ops.sum(diagnostics["surprise"])
     for name in ("memory", "momentum", "anchor", "convolution"):
         for entry in state[name]:
             total = total + ops.sum(ops.sin(3.0 * entry))
@@ -56,7 +58,7 @@ def state_loss(results):
 )
 def test_gradient_equals_finite_differences(anchor, remat, mask):
     layer = memory_layer(anchor=anchor, remat=remat, return_state=True)
-    options = {"mask": mask, "return_surprise": True}
+    options = {"mask": mask, "return_diagnostics": True}
     check_gradients(layer, state_loss, X, **options)
 
 

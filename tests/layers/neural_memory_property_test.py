@@ -6,8 +6,9 @@ import pytest
 from keras import ops
 
 from keras_titans.layers import NeuralMemory
+from keras_titans.memory import Gate
 from keras_titans.memory import GatedMLPMemory
-from keras_titans.memory import UpdateRule
+from keras_titans.memory import Titans
 from tests.helpers import layer_weights
 from tests.helpers import randomized
 from tests.helpers import same
@@ -27,8 +28,14 @@ OPTIONS = {
 def memory_layer(**options):
     options = {
         "num_heads": 2,
+        "head_dim": 3,
         "chunk_size": 4,
-        "update_rule": UpdateRule(initial_forgetting=0.1, forget_to="zero"),
+        "update_rule": Titans(
+            learning_rate=Gate(),
+            forgetting=Gate(initial=0.1),
+            forget_to="zero",
+        ),
+        "memory_depth": None if "network" in options else 2,
         "dtype": "float64",
         **options,
     }
@@ -149,7 +156,7 @@ DEPTHS = pytest.mark.parametrize("depth", [1, 2])
 @pytest.mark.parametrize("scale", [1.0, 10.0])
 def test_bounded_after_2048_tokens(scale, repeated, depth):
     layer = NeuralMemory(
-        2, memory_depth=depth, chunk_size=32, return_state=True
+        2, 8, memory_depth=depth, chunk_size=32, return_state=True
     )
     layer.build((1, None, 16))
     long_run(layer, 2048, scale, repeated)
@@ -161,7 +168,7 @@ def test_bounded_after_2048_tokens(scale, repeated, depth):
 @pytest.mark.parametrize("scale", [1.0, 10.0])
 def test_bounded_after_65536_tokens(scale, repeated, depth):
     layer = NeuralMemory(
-        2, memory_depth=depth, chunk_size=64, return_state=True
+        2, 8, memory_depth=depth, chunk_size=64, return_state=True
     )
     layer.build((1, None, 16))
     long_run(layer, 65536, scale, repeated)

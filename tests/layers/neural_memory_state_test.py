@@ -7,7 +7,7 @@ from keras import ops
 from keras import tree
 
 from keras_titans.layers import NeuralMemory
-from keras_titans.memory import UpdateRule
+from keras_titans.memory import Titans
 from tests.helpers import close
 from tests.helpers import same
 from tests.helpers import to_numpy
@@ -21,7 +21,9 @@ def inputs(seed=0, tokens=TOKENS):
 
 
 def memory_layer(**options):
-    options = {"num_heads": 2, "chunk_size": 4, **options}
+    options = {"num_heads": 2, "head_dim": 2, "chunk_size": 4, **options}
+    # A deep memory has all entries of a state.
+    options = {"memory_depth": 2, **options}
     return NeuralMemory(**options)
 
 
@@ -146,11 +148,12 @@ def test_functional_model_with_a_state_in_and_out():
 
 def test_symbolic_shapes_are_those_of_the_results():
     layer = memory_layer(return_state=True)
-    unknown = layer(keras.Input((None, WIDTH)), return_surprise=True)
-    outputs, surprise, state = unknown
+    unknown = layer(keras.Input((None, WIDTH)), return_diagnostics=True)
+    outputs, diagnostics, state = unknown
     assert outputs.shape == (None, None, WIDTH)
-    assert surprise.shape == (None, None, 2)
-    result = layer(inputs(), return_surprise=True)
+    assert diagnostics["surprise"].shape == (None, None, 2)
+    assert diagnostics["read"].shape[:3] == (None, None, 2)
+    result = layer(inputs(), return_diagnostics=True)
     tree.assert_same_structure(unknown, result)
     for symbol, tensor in zip(tree.flatten(unknown), tree.flatten(result)):
         assert len(symbol.shape) == len(tensor.shape)
@@ -172,9 +175,15 @@ def test_entries_are_in_the_order_that_trees_flatten_them():
 
 
 def test_momentum_has_a_state_only_where_it_is_on():
-    layer = memory_layer(update_rule=UpdateRule(momentum=False), kernel_size=1)
+    layer = memory_layer(update_rule=Titans(momentum=None), kernel_size=1)
     layer.build((None, None, WIDTH))
     assert set(layer.get_initial_state(1)) == {"memory", "anchor", "phase"}
+
+
+def test_a_matrix_has_no_chunk_in_its_state():
+    layer = memory_layer(memory_depth=1, kernel_size=1)
+    layer.build((None, None, WIDTH))
+    assert set(layer.get_initial_state(1)) == {"memory", "momentum"}
 
 
 def test_mask_arrives_from_an_embedding():

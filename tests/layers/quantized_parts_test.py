@@ -18,7 +18,7 @@ X = np.random.default_rng(0).normal(size=(2, 5, WIDTH)).astype("float32")
 
 
 def memory():
-    return NeuralMemory(2, memory_depth=1, chunk_size=4)
+    return NeuralMemory(2, 4, memory_depth=1, chunk_size=4)
 
 
 def beside_attention(x):
@@ -28,8 +28,8 @@ def beside_attention(x):
 
 LAYERS = {
     "memory": lambda x: memory()(x),
-    "slots": lambda x: SlotMemory(2, num_slots=3)(x),
-    "MAC": lambda x: TitansBlock("MAC", 12, num_heads=2, window_size=4)(x),
+    "slots": lambda x: SlotMemory(2, 3, 4)(x),
+    "MAC": lambda x: TitansBlock("MAC", 12, 2, 4, memory())(x),
     "attention": lambda x: TitansBlock("attention", 12, num_heads=2)(x),
     "beside": beside_attention,
 }
@@ -98,7 +98,7 @@ def test_lora_and_int8(first, tmp_path):
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "bfloat16"])
 def test_dtype_policies_are_kept(policy, tmp_path):
-    model = model_of(lambda x: NeuralMemory(2, dtype=policy)(x))
+    model = model_of(lambda x: NeuralMemory(2, 4, dtype=policy)(x))
     model.quantize("int8")
     other = again(model, tmp_path)
     names = lambda model: [x.dtype_policy.name for x in denses(model)]
@@ -107,7 +107,7 @@ def test_dtype_policies_are_kept(policy, tmp_path):
 
 
 def test_nothing_is_said_of_layers_inside():
-    block = TitansBlock("MAG", 12, num_heads=2, window_size=4)
+    block = TitansBlock("MAG", 12, 2, 4, memory())
     model = model_of(block)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
@@ -117,12 +117,26 @@ def test_nothing_is_said_of_layers_inside():
     assert all("InputLayer" in x for x in said), said  # Keras' own
 
 
-def test_a_mode_that_no_file_has():
-    layer = memory()
-    layer.build((None, None, WIDTH))
-    layer.query.dtype_policy = keras.dtype_policies.DTypePolicy("float32")
-    layer.query._dtype_policy = keras.dtype_policies.GPTQDTypePolicy(
-        "gptq/4/8", "float32"
-    )
-    with pytest.raises(ValueError, match="int8.*Received: .*gptq"):
-        layer.get_build_config()
+def gptq():
+    return keras.quantizers.GPTQConfig(["text"], list, group_size=-1)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_mode_that_no_file_has_is_refused_before_any_work(name):
+    model = model_of(LAYERS[name])
+    before = [weight.path for weight in model.weights]
+    for options in ({"mode": "gptq"}, {}):
+        with pytest.raises(ValueError, match="`mode`.*'int8'.*mode='gptq'"):
+            model.quantize(config=gptq(), **options)
+    assert [weight.path for weight in model.weights] == before
+
+
+def test_parts_that_have_such_a_mode_before_are_not_saved(tmp_path):
+    attention = keras.layers.MultiHeadAttention(2, 4)
+    attention.build((None, None, WIDTH), (None, None, WIDTH))
+    for part in attention._flatten_layers(include_self=False):
+        if type(part) is keras.layers.EinsumDense:
+            part.quantize("gptq", config=gptq())
+    model = model_of(lambda x: AttentionWithMemory(attention, memory())(x, x))
+    with pytest.raises(ValueError, match="'int8'.*Received: .*'gptq'"):
+        model.save(tmp_path / "model.keras")

@@ -25,7 +25,7 @@ ROWS, TOKENS, WIDTH = 2, 7, 4
 
 
 def slot_memory(num_slots=5, **options):
-    layer = SlotMemory(2, num_slots, dtype="float64", **options)
+    layer = SlotMemory(2, num_slots, 2, dtype="float64", **options)
     layer.build((ROWS if layer.stateful else None, None, WIDTH))
     return randomized(layer)
 
@@ -79,7 +79,8 @@ def test_equals_its_definition(tokens, num_slots, top_k, fixed):
     rate = {"write_rate": fixed, "learn_write_rate": False} if fixed else {}
     layer = slot_memory(num_slots, top_k=top_k, return_state=True, **rate)
     x = inputs(tokens=tokens)
-    y, surprise, state = traced(lambda x: layer(x, return_surprise=True))(x)
+    y, found, state = traced(lambda x: layer(x, return_diagnostics=True))(x)
+    surprise = found["surprise"]
     for row in range(ROWS):
         want = reference_row(x[row], layer_weights(layer), 2, top_k, fixed)
         close(to_numpy(y)[row], want[0], 1e-9)
@@ -148,10 +149,17 @@ def test_gradients_equal_finite_differences(top_k):
 def test_what_was_written_is_found_again():
     """Sharp keys, a high rate: the value comes back, the surprise is gone."""
     layer = SlotMemory(
-        1, 512, kernel_size=1, top_k=4, write_rate=0.9, learn_write_rate=False
+        1,
+        512,
+        32,
+        kernel_size=1,
+        top_k=4,
+        write_rate=0.9,
+        learn_write_rate=False,
     )
     x = np.random.default_rng(0).normal(size=(1, 20, 32)).astype("float32")
-    _, surprise = layer(np.tile(x, (1, 6, 1)), return_surprise=True)
+    _, found = layer(np.tile(x, (1, 6, 1)), return_diagnostics=True)
+    surprise = found["surprise"]
     surprise = to_numpy(surprise)[0, :, 0].reshape(6, 20).mean(axis=1)
     assert surprise[-1] < 0.5 * surprise[0]
 
@@ -161,7 +169,7 @@ def test_beside_attention(union):
     layer = union(
         2,
         4,
-        memory=SlotMemory(2, 6, dtype="float64"),
+        memory=SlotMemory(2, 6, 2, dtype="float64"),
         return_state=True,
         dtype="float64",
     )
@@ -175,7 +183,7 @@ def test_beside_attention(union):
 
 def test_a_model_is_trained_saved_and_loaded(tmp_path):
     x = keras.Input((None, WIDTH))
-    layer = SlotMemory(2, 8, top_k=3, write_rate=0.3, kernel_size=2)
+    layer = SlotMemory(2, 8, 2, top_k=3, write_rate=0.3, kernel_size=2)
     model = keras.Model(x, layer(x))
     jit_compile = keras.backend.backend() != "torch"
     model.compile(keras.optimizers.Adam(0.03), "mse", jit_compile=jit_compile)

@@ -33,7 +33,7 @@ every_mixer = pytest.mark.parametrize("name", BY_NAME)
 def test_a_mixer_by_name(name):
     block = TitansBlock(name, 6, num_heads=2, window_size=5)
     assert isinstance(block.mixer, BY_NAME[name])
-    assert block.mixer.num_heads == 2
+    assert block.mixer.num_heads == (None if name == "LMM" else 2)
     size = {"MAC": "segment_length", "LMM": "chunk_size"}
     expected = 64 if name == "LMM" else 5
     assert getattr(block.mixer, size.get(name, "window_size")) == expected
@@ -46,6 +46,10 @@ def with_state(name):
         options["segment_length"] = 4
     elif name != "LMM":
         options["window_size"] = 4
+    if name == "LMM":
+        options["head_dim"] = 2
+    elif name != "attention":
+        options["memory"] = NeuralMemory(2, 2)
     return TitansBlock(BY_NAME[name](2, **options), 6)
 
 
@@ -67,7 +71,8 @@ def test_a_model_in_the_place_of_attention(name, tmp_path):
     """As a block around `MultiHeadAttention` would stand in it."""
     ids = keras.Input((None,), dtype="int32")
     x = keras.layers.Embedding(7, WIDTH, mask_zero=True)(ids)
-    x = TitansBlock(name, 6, num_heads=2, window_size=4, dropout=0.1)(x)
+    memory = None if name == "attention" else NeuralMemory(2, 2)
+    x = TitansBlock(name, 6, 2, 4, memory, dropout=0.1)(x)
     model = keras.Model(ids, keras.layers.Dense(7)(x))
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.Adam(0.03), loss)
@@ -95,8 +100,9 @@ def test_recomputing_changes_no_gradient(name, masked):
 
     def found(remat):
         keras.utils.set_random_seed(0)
+        memory = None if name == "attention" else NeuralMemory(2, 2)
         block = TitansBlock(
-            name, 6, num_heads=2, window_size=4, remat=remat, activation=counted
+            name, 6, 2, 4, memory, activation=counted, remat=remat
         )
         block.build(X.shape)
         randomized(block)
@@ -133,10 +139,12 @@ def test_a_state_needs_a_built_layer(name):
 def test_surprise_needs_a_memory():
     block = TitansBlock("attention", 6, num_heads=2)
     block(X)
-    with pytest.raises(ValueError, match="return_surprise"):
-        block(X, return_surprise=True)
-    y, surprise = TitansBlock("MAG", 6, num_heads=2)(X, return_surprise=True)
-    assert (y.shape, surprise.shape) == (X.shape, (ROWS, TOKENS, 2))
+    with pytest.raises(ValueError, match="return_diagnostics"):
+        block(X, return_diagnostics=True)
+    block = TitansBlock("MAG", 6, 2, memory=NeuralMemory(3, 2))
+    y, diagnostics = block(X, return_diagnostics=True)
+    surprise = diagnostics["surprise"]
+    assert (y.shape, surprise.shape) == (X.shape, (ROWS, TOKENS, 3))
 
 
 @pytest.mark.parametrize("name", ["LMM", "MAG"])
@@ -159,6 +167,8 @@ def test_an_embeddings_mask_arrives_beside_a_state(name):
         (("MAC", 6), "num_heads"),
         ((NeuralMemory(2), 6, 2), "num_heads"),
         ((NeuralMemory(2), 6, None, 4), "window_size"),
+        ((NeuralMemory(2), 6, None, None, NeuralMemory(2)), "memory"),
+        (("attention", 6, 2, None, NeuralMemory(2)), "memory"),
     ],
 )
 def test_a_mixers_sizes_go_with_its_name(arguments, names):

@@ -12,7 +12,6 @@ from keras_titans.layers import NeuralMemory
 from keras_titans.layers import SlotMemory
 from keras_titans.layers import WindowedAttention
 from keras_titans.layers.watching import current_watch
-from keras_titans.layers.watching import memory_in
 from keras_titans.layers.watching import watching
 from tests.helpers import close
 from tests.helpers import same
@@ -21,12 +20,12 @@ HEADS, WIDTH = 2, 8
 
 
 def memory(**options):
-    return NeuralMemory(HEADS, memory_depth=1, chunk_size=4, **options)
+    return NeuralMemory(HEADS, 4, chunk_size=4, **options)
 
 
 LAYERS = {
     "memory": memory,
-    "slots": lambda: SlotMemory(HEADS, num_slots=4),
+    "slots": lambda: SlotMemory(HEADS, 4, 4),
     "MAC": lambda: MemoryAsContext(HEADS, 4, memory=memory()),
     "MAG": lambda: MemoryAsGate(HEADS, 4, memory=memory()),
     "MAL": lambda: MemoryAsLayer(HEADS, 4, memory=memory()),
@@ -44,7 +43,7 @@ def inputs(rows=2, length=6):
 
 def test_returns_what_the_call_returns(layer):
     x = inputs()
-    asked = {"return_surprise": "with_gates", "return_state": True}
+    asked = {"return_diagnostics": True, "return_state": True}
     wanted = layer(x, **asked)
     with watching() as watch:
         plain = layer(x)
@@ -55,41 +54,39 @@ def test_returns_what_the_call_returns(layer):
     close(watch.calls[1].after, wanted[2], 1e-5)
 
 
-def test_tells_surprise_gates_and_what_was_read_and_written(layer):
+def test_tells_diagnostics(layer):
     x = inputs()
     mask = np.ones((2, 6), bool)
     mask[0, :2] = mask[1, 3:] = False
     mask = ops.convert_to_tensor(mask)
     with watching() as watch:
         layer(x, mask=mask)
-    _, gates = layer(x, mask=mask, return_surprise="with_gates")
-    _, reading = layer(x, mask=mask, return_surprise="with_reading")
     seen = watch.calls[0]
+    _, wanted = layer(x, mask=mask, return_diagnostics=True)
     same(seen.mask, mask)
     real = ops.convert_to_numpy(mask)
-    gates, reading, surprise = (
-        ops.convert_to_numpy(x)[real] for x in (gates, reading, seen.surprise)
-    )
-    width = memory_in(layer).surprise_width("with_gates")
-    close(surprise[:, :width], gates, 1e-5)
-    close(surprise, reading, 1e-5)
-    assert surprise.shape[-1] == width + 2 * WIDTH
+    assert {"surprise", "read", "value"} < set(wanted)
     spec = layer.compute_output_spec(
-        keras.KerasTensor((2, 6, WIDTH)), return_surprise="with_reading"
+        keras.KerasTensor((2, 6, WIDTH)), return_diagnostics=True
     )
-    assert spec[1].shape == (2, 6, width + 2 * WIDTH)
+    for name, want in wanted.items():
+        found = ops.convert_to_numpy(seen.diagnostics[name])
+        close(found[real], ops.convert_to_numpy(want)[real], 1e-5)
+        assert spec[1][name].shape == want.shape
 
 
 def test_what_is_told_was_read_and_written():
     """Slots that all hold one value give back that value."""
-    layer = SlotMemory(HEADS, num_slots=1, write_rate=0.5, kernel_size=1)
+    layer = SlotMemory(HEADS, 1, 4, write_rate=0.5, kernel_size=1)
     x = inputs(1, 5)
     layer.build(x.shape)
-    _, told = layer(x, return_surprise="with_reading")
-    told = ops.convert_to_numpy(told)[0]
-    rate, read, value = np.split(told[:, HEADS:], [HEADS, HEADS + WIDTH], 1)
-    rate = np.repeat(rate, WIDTH // HEADS, axis=1)
-    held = np.zeros(WIDTH)
+    _, told = layer(x, return_diagnostics=True)
+    rate, read, value = (
+        ops.convert_to_numpy(told[name])[0]
+        for name in ("write_rate", "read", "value")
+    )
+    rate = rate[..., None]
+    held = np.zeros(value.shape[1:])
     for t in range(5):
         held = (1 - rate[t]) * held + rate[t] * value[t]
         np.testing.assert_allclose(read[t], held, rtol=1e-4, atol=1e-6)

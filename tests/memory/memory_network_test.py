@@ -100,8 +100,8 @@ def test_surprise_equals_complex_steps(network, slow):
 @pytest.mark.parametrize(
     "network",
     [
-        MLPMemory(3, 2.5, "tanh", residual=True, unit_norm=False),
-        GatedMLPMemory(3, "relu", residual=True, unit_norm=False),
+        MLPMemory(3, 2.5, "tanh", True, False, hidden_rate=0.3),
+        GatedMLPMemory(3, "relu", True, False, hidden_rate=0.3),
     ],
 )
 def test_config_round_trip(network):

@@ -1,93 +1,92 @@
-"""The squared error, and the seam for other objectives."""
+"""The objectives: each gradient is that of its loss; the seam for others."""
 
 import keras
 import numpy as np
+import pytest
 from keras import ops
 
-from keras_titans.memory import MLPMemory
+from keras_titans.memory import Huber
+from keras_titans.memory import LpError
 from keras_titans.memory import Objective
 from keras_titans.memory import SquaredError
-from keras_titans.memory import UpdateRule
-from keras_titans.ops.chunk import Shared
-from keras_titans.ops.recipe import Recipe
-from keras_titans.ops.sequence import Tokens
-from keras_titans.ops.sequence import fresh_memory
+from keras_titans.memory import Titans
+from keras_titans.ops.recurrence import recurrence
 from keras_titans.ops.sequence import memorize
-from tests import reference
 from tests.helpers import close
 from tests.helpers import to_numpy
-from tests.helpers import traced
+from tests.memory_case import Case
+from tests.reference import gradient
+
+PREDICTION, TARGET = np.random.default_rng(0).normal(size=(2, 5, 3))
 
 
-class Huber(Objective):
+def huber(error, delta):
+    size = np.sqrt(np.sum(error**2))
+    if size.real <= delta:
+        return size**2
+    return 2 * delta * size - delta**2
+
+
+LOSSES = {
+    "squared": (SquaredError(), lambda e: np.sum(e**2), 1e-12),
+    "huber": (Huber(1.5), lambda e: huber(e, 1.5), 1e-12),
+    # Smoothed at 0, and exact away from it.
+    "cubic": (
+        LpError(3, sharpness=1e3),
+        lambda e: np.sum((e * np.sign(e.real)) ** 3),
+        1e-4,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_the_gradient_is_that_of_the_loss(name):
+    objective, loss, tolerance = LOSSES[name]
+    have = objective.gradient(*map(ops.convert_to_tensor, (PREDICTION, TARGET)))
+    want = [
+        gradient(lambda p, t=t: loss(p[0] - TARGET[t]), [PREDICTION[t]])[0]
+        for t in range(len(TARGET))
+    ]
+    close(have, np.stack(want), tolerance)
+
+
+def test_an_error_of_0_has_a_finite_gradient():
+    zero = ops.zeros((2, 3))
+    for objective, *_ in LOSSES.values():
+        assert np.all(to_numpy(objective.gradient(zero, zero)) == 0.0)
+
+
+class Clipped(Objective):
     slope = 2.0
 
     def gradient(self, prediction, target):
         return ops.clip(2.0 * (prediction - target), -1.0, 1.0)
 
 
-def huber(key, value, weights, network):
-    """Its gradient by the weights, of the loss itself."""
-
-    def loss(w):
-        error = network(key, w) - value
-        size = np.where(error.real < 0, -error, error)
-        return np.sum(np.where(size.real < 0.5, error**2, size - 0.25))
-
-    return reference.gradient(loss, weights)
-
-
-def test_squared_error():
-    have = SquaredError().gradient(ops.convert_to_tensor([3.0]), 1.0)
-    close(have, np.array([4.0], "float32"), 1e-6)
-    assert SquaredError.linear and SquaredError.slope == 2.0
+@pytest.mark.parametrize("objective", [Huber(0.5), LpError(), Clipped()])
+def test_the_chunks_equal_the_loop(objective):
+    case = Case("mlp2-unit", Titans(), "chunk", objective=objective)
+    through = lambda function: case.run(
+        function, case.arrays(), return_norms=True
+    )
+    read, norms, memory = through(memorize)
+    want, want_norms, want_memory = through(recurrence)
+    squared = case.definition()[0]
+    assert np.abs(to_numpy(want) - squared).max() > 1e-3
+    close((read, norms), (want, want_norms), 1e-10)
+    close(memory.state, want_memory.state, 1e-10)
 
 
-def test_another_objective_equals_the_definition():
-    rng = np.random.default_rng(0)
-    tokens, dim, size = 9, 3, 4
-    draw = lambda: rng.normal(size=(1, tokens, 1, dim))
-    query, key = reference.unit(draw()), reference.unit(draw())
-    value = draw()
-    gate = lambda: rng.uniform(0.1, 0.9, (1, tokens, 1))
-    theta, eta, alpha = gate(), gate(), gate()
-    fast = MLPMemory(2, 1.4, "tanh")
-    weights = [rng.normal(size=(1, *s)) for s in fast.map_shapes(dim)]
-    rates = rng.uniform(0.1, 1.0, (1, 1, 1, 1))
-
-    def run(*tensors):
-        return memorize(
-            Tokens(*tensors),
-            fresh_memory(
-                [ops.convert_to_tensor(w) for w in weights], 1, True, True
-            ),
-            Shared([ops.convert_to_tensor(r) for r in rates], ()),
-            Recipe(fast, Huber(), UpdateRule(), "chunk", size),
-        )
-
-    tensors = query, key, value, theta, np.log(eta), np.log(1 - alpha)
-    read, _, memory = traced(run)(*map(ops.convert_to_tensor, tensors))
-
-    w = [x[0] for x in weights]
-    s = [np.zeros_like(x) for x in w]
-    clipped = False
-    for t in range(tokens):
-        if t % size == 0:
-            anchor = w
-        k, v = key[0, t, 0], value[0, t, 0]
-        clipped |= bool(np.any(abs(reference.mlp(k, anchor) - v) > 0.5))
-        g = huber(k, v, anchor, reference.mlp)
-        for m, rate in enumerate((rates.item(), 1.0)):
-            s[m] = eta[0, t, 0] * s[m] - theta[0, t, 0] * rate * g[m]
-        w = [(1 - alpha[0, t, 0]) * x + y for x, y in zip(w, s)]
-        wanted = reference.mlp(query[0, t, 0], w)
-        close(to_numpy(read)[0, t, 0], wanted, 1e-10)
-    assert clipped, "the objective was only ever a square"
-    for m, x in enumerate(w):
-        close(to_numpy(memory.memory[m])[0, 0], x, 1e-10)
-
-
-def test_config_round_trip():
-    config = keras.saving.serialize_keras_object(SquaredError())
+@pytest.mark.parametrize("objective", [SquaredError(), Huber(0.3), LpError(4)])
+def test_config_round_trip(objective):
+    config = keras.saving.serialize_keras_object(objective)
     again = keras.saving.deserialize_keras_object(config)
-    assert isinstance(again, SquaredError)
+    assert type(again) is type(objective)
+    assert again.get_config() == objective.get_config()
+
+
+def test_bad_arguments_are_named():
+    with pytest.raises(ValueError, match="`delta`"):
+        Huber(delta=0)
+    with pytest.raises(ValueError, match="`p`"):
+        LpError(p=0.5)

@@ -57,9 +57,11 @@ def test_what_adds_its_last_map_is_taken(good, run_mode):
 )
 def test_what_does_not_is_for_the_chunk_anchor(call):
     with pytest.raises(ValueError, match="anchor='chunk'.*additive_output"):
-        NeuralMemory(1, network=network(call)).build((None, None, DIM))
+        NeuralMemory(1, DIM, network=network(call)).build((None, None, DIM))
     closed = network(call, methods={"additive_output": False})
-    NeuralMemory(1, network=closed, anchor="chunk").build((None, None, DIM))
+    NeuralMemory(1, DIM, network=closed, anchor="chunk").build(
+        (None, None, DIM)
+    )
 
 
 @pytest.mark.parametrize(
@@ -105,3 +107,13 @@ def test_what_is_not_written_is_named(base, method):
     empty = type("Empty", (base,), dict.fromkeys(written, lambda self: None))
     with pytest.raises(TypeError, match=f"Empty.*{method}"):
         empty()
+
+
+def test_what_is_no_matrix_must_not_say_so():
+    doubled = network(
+        lambda x, dense: 2.0 * dense(0, x),
+        shapes=((DIM, DIM),),
+        methods={"is_matrix": True},
+    )
+    with pytest.raises(ValueError, match="`x @ W`.*`is_matrix = True`"):
+        check_network(doubled, DIM, "chunk")

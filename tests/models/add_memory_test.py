@@ -33,7 +33,7 @@ def float64_where_asked_for():
 
 
 def memory(**options):
-    options = {"memory_depth": 1, "chunk_size": 4, **options}
+    options = {"head_dim": 4, "memory_depth": 1, "chunk_size": 4, **options}
     return NeuralMemory(num_heads=2, **options)
 
 
@@ -182,7 +182,7 @@ def test_a_keras_file_is_the_same_model(tmp_path, lora_rank):
 
 def test_layers_and_memories_are_chosen():
     def by_layer(i):
-        return SlotMemory(2, num_slots=3) if i else memory(memory_depth=3)
+        return SlotMemory(2, 3, 4) if i else memory(memory_depth=3)
 
     grafted = add_memory(tiny("qwen"), by_layer)
     kinds = [type(x.memory) for x in grafted.memory_layers]
@@ -197,7 +197,7 @@ def test_layers_and_memories_are_chosen():
     ]
     assert have == [False, True]
     default = add_memory(tiny("qwen")).memory_layers[0].memory
-    assert (default.num_heads, default.head_dim) == (4, WIDTH // 4)
+    assert (default.num_heads, default.head_dim) == (1, 64)
 
 
 @pytest.mark.parametrize("policy", ["bfloat16", "mixed_bfloat16"])

@@ -11,7 +11,7 @@ from keras_titans.models.fingerprint import fingerprint
 
 def block(dropout=0.1, dtype=None, **options):
     keras.utils.set_random_seed(0)
-    memory = NeuralMemory(2, dtype=dtype, **options)
+    memory = NeuralMemory(2, 2, dtype=dtype, **options)
     block = TitansBlock(memory, 6, dropout=dropout, dtype=dtype)
     block.build((None, None, 4))
     return block
@@ -40,7 +40,7 @@ def test_what_does_not_matter(options, plain):
 
 
 @pytest.mark.parametrize(
-    "options", [{"chunk_size": 8}, {"anchor": "chunk"}, {"memory_depth": 1}]
+    "options", [{"chunk_size": 8}, {"anchor": "chunk"}, {"memory_depth": 2}]
 )
 def test_what_matters(options, plain):
     other = fingerprint(block(**options))

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from keras_titans.layers import NeuralMemory
 from keras_titans.models import SegmentedTrainer
 from keras_titans.models import StreamingModel
 from keras_titans.models import TitansBackbone
@@ -12,7 +13,7 @@ from tests.models.streaming_model_test import sequential
 
 
 def backbone():
-    return TitansBackbone(7, 1, 2, 8, 8, mixers="LMM", chunk_size=4)
+    return TitansBackbone(7, 1, 8, mixers="LMM", memory=NeuralMemory(2, 4))
 
 
 @pytest.mark.parametrize(

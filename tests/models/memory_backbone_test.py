@@ -25,7 +25,7 @@ def float64_where_asked_for():
 
 
 def memory(**options):
-    return NeuralMemory(2, memory_depth=1, chunk_size=4, **options)
+    return NeuralMemory(2, 8, memory_depth=1, chunk_size=4, **options)
 
 
 def predict(model):

@@ -34,8 +34,9 @@ def float64_where_asked_for():
 
 
 def language_model(preprocessor=None):
+    memory = NeuralMemory(2, 4, chunk_size=4)
     backbone = TitansBackbone(
-        VOCABULARY, 1, 2, 8, 12, mixers="MAG", window_size=4, chunk_size=4
+        VOCABULARY, 1, 8, 2, 12, mixers="MAG", memory=memory, window_size=4
     )
     randomized(backbone)
     model = TitansCausalLM(backbone, preprocessor)
@@ -130,6 +131,7 @@ def test_outputs_go_on_from_it(call, model):
     assert np.abs(alone[1] - to_numpy(have)[1]).max() > 0.01
 
 
+@SLOW_EAGERLY
 def test_texts_and_batches_take_their_rows(of_text):
     texts, places = ["ab", "cd", "ef"], [0, 1, 2]
     fresh = of_text.get_memory().rows([0, 0, 0])

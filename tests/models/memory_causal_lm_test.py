@@ -8,6 +8,8 @@ import pytest
 from keras_titans.layers import NeuralMemory
 from keras_titans.models import MemoryBackbone
 from keras_titans.models import MemoryCausalLM
+from keras_titans.models import TitansByteTokenizer
+from keras_titans.models import TitansCausalLMPreprocessor
 from keras_titans.models import add_memory
 from tests.generation import HiddenRecorder
 from tests.generation import Recorder
@@ -38,7 +40,7 @@ def make(family="llama", memory_scale=0.3, **options):
     """A model whose memories have a say, and its backbone without them."""
     backbone = randomized(tiny(family), scale=0.1)
     depth = 2 if family == "gpt2" else 1
-    memory = NeuralMemory(2, memory_depth=depth, chunk_size=CHUNK)
+    memory = NeuralMemory(2, 8, memory_depth=depth, chunk_size=CHUNK)
     grafted = add_memory(backbone, memory, **options)
     randomized(grafted, scale=memory_scale)  # memories and gates only
     return MemoryCausalLM(grafted), backbone
@@ -199,13 +201,26 @@ def test_a_keras_file_is_the_same_model(tmp_path):
 
 def test_language_models_are_made_from_language_models():
     model = keras_hub.models.LlamaCausalLM(tiny("llama"))
-    memory = NeuralMemory(2, memory_depth=1, chunk_size=CHUNK)
+    memory = NeuralMemory(2, 8, memory_depth=1, chunk_size=CHUNK)
     grafted = add_memory(model, memory, lora_rank=2)
     assert type(grafted) is MemoryCausalLM
     same(recomputed(grafted), recomputed(model))
     trained = [w.path for w in grafted.trainable_variables]
     assert sum("lora" in path for path in trained) == 2 * 2 * 2
     assert sum(path.endswith("/gate") for path in trained) == 2
+
+
+def test_a_preprocessor_is_of_the_backbone():
+    backbone = MemoryBackbone(tiny("llama"))
+    preprocessor = TitansCausalLMPreprocessor(TitansByteTokenizer())
+    with pytest.raises(ValueError, match="`preprocessor`.*31 .*of 259"):
+        MemoryCausalLM(backbone, preprocessor)
+    # Gemma 3's tokenizer has one id more than its text models.
+    fitting = MemoryBackbone(tiny("llama", vocabulary_size=258))
+    model = MemoryCausalLM(fitting, preprocessor)
+    for bad in (None, ["a", 3]):
+        with pytest.raises(ValueError, match="`inputs` must be a string"):
+            model.generate(bad)
 
 
 def test_what_cannot_generate_is_refused():

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from keras import tree
 
+from keras_titans.layers import NeuralMemory
 from keras_titans.models import MemorySnapshot
 from keras_titans.models import TitansBackbone
 from keras_titans.models import TitansByteTokenizer
@@ -29,8 +30,7 @@ def float64_where_asked_for():
     """Nowhere: KerasHub's samplers mix JAX's two kinds of whole numbers."""
 
 
-def language_model(text=False, **options):
-    options = {"window_size": 4, "chunk_size": 4} | options
+def language_model(text=False, chunk_size=4, window_size=4):
     backbone = TitansBackbone(
         vocabulary_size=259,
         num_layers=2,
@@ -38,7 +38,8 @@ def language_model(text=False, **options):
         hidden_dim=8,
         intermediate_dim=12,
         mixers=["MAG", "LMM"],
-        **options,
+        memory=NeuralMemory(2, 4, chunk_size=chunk_size),
+        window_size=window_size,
     )
     randomized(backbone)
     preprocessor = None
@@ -165,7 +166,7 @@ def test_nothing_else_keeps_or_uses_it(of_ids):
     same(of_ids.get_memory().state, before.state)
 
 
-@pytest.mark.slow_on("tensorflow")
+@pytest.mark.slow_on("jax", "tensorflow")
 def test_texts(of_text):
     fresh = of_text.generate("ab", max_length=12)
     of_text.memorize("the cat sat")

@@ -29,9 +29,13 @@ X = RNG.normal(size=(ROWS, TOKENS, WIDTH)).astype("float32")
 
 def block(mixer="MAC", **options):
     if mixer == "slots":
-        layer = TitansBlock(SlotMemory(2, num_slots=6), 12, **options)
+        layer = TitansBlock(SlotMemory(2, 6, 4), 12, **options)
+    elif mixer == "deep":  # with a chunk's start in its state
+        memory = NeuralMemory(2, 4, memory_depth=2, chunk_size=4)
+        layer = TitansBlock(memory, 12, **options)
     else:
-        layer = TitansBlock(mixer, 12, num_heads=2, window_size=4, **options)
+        memory = None if mixer == "attention" else NeuralMemory(2, 4)
+        layer = TitansBlock(mixer, 12, 2, 4, memory, **options)
     layer.build((None, None, WIDTH))
     return layer
 
@@ -311,11 +315,11 @@ def test_whose_memory_it_is(layer, snapshot):
     with pytest.raises(ValueError, match="another architecture"):
         other = MINE._replace(architecture="other")
         snapshot.check_fits(spec, other, strict=False)
-    wider = MemoryAsContext(2, 5)
+    wider = MemoryAsContext(2, 5, NeuralMemory(2, 4))
     wider.build((None, None, WIDTH))
     with pytest.raises(ValueError, match="'attention/key'.*shape"):
         snapshot.check_fits(wider.state_spec(None))
-    alone = NeuralMemory(2)
+    alone = NeuralMemory(2, 4)
     alone.build((None, None, WIDTH))
     with pytest.raises(ValueError, match="lacks.*convolution"):
         snapshot.check_fits(alone.state_spec(None))
@@ -336,7 +340,7 @@ def test_rows_are_taken_and_joined(layer, snapshot):
         snapshot.rows(3)
 
 
-MIXERS = ["MAC", "MAG", "MAL", "LMM", "attention", "slots"]
+MIXERS = ["MAC", "MAG", "MAL", "LMM", "deep", "attention", "slots"]
 
 
 def entry_name(path):
@@ -369,7 +373,22 @@ def test_a_merged_memory_has_just_read_nothing(mixer):
         else:
             np.testing.assert_array_equal(array, np.zeros_like(array))
     assert ("memory" in found) == (mixer != "attention")
+    assert ("anchor" in found) == (mixer == "deep")
     assert np.isfinite(to_numpy(go_on(layer, X[:1], merged.to_state()))).all()
+
+
+def test_whatever_an_update_rule_carries_is_averaged():
+    filled = lambda x: [np.full((1, 2, 3, 3), x, "float32")]
+    entries = lambda x: {
+        "memory": filled(x),
+        "second_moment": filled(2 * x),
+        "convolution": [np.full((1, 3, 6), x, "float32")],
+    }
+    one, two = (MemorySnapshot({"layer": entries(x)}) for x in (1.0, 3.0))
+    have = MemorySnapshot.merge([one, two]).state["layer"]
+    same(have["memory"], filled(2.0))
+    same(have["second_moment"], filled(4.0))
+    assert not have["convolution"][0].any()
 
 
 def test_merging_alike_changes_no_memory(snapshot):

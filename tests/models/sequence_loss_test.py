@@ -6,7 +6,7 @@ import pytest
 from keras import layers
 from keras import ops
 
-from keras_titans.memory import UpdateRule
+from keras_titans.memory import Titans
 from keras_titans.models import SegmentedTrainer
 from tests.helpers import close
 from tests.helpers import randomized
@@ -37,12 +37,12 @@ class MeanSquare(layers.Layer):
         return x
 
 
-def tokenwise(mask_zero=False, write_cost=0.0, units=WORDS, **options):
+def tokenwise(mask_zero=False, regularizer=None, units=WORDS, **options):
     """A smaller model; the same one every time."""
     keras.utils.set_random_seed(1)
     tokens = keras.Input((None,), dtype="int32")
     x = layers.Embedding(WORDS, 4, mask_zero=mask_zero)(tokens)
-    rule = UpdateRule(write_cost=write_cost)
+    rule = Titans(write_regularizer=regularizer)
     x = memory(update_rule=rule)(x)
     outputs = layers.Dense(units, name="logits", **options)(x)
     return randomized(keras.Model(tokens, outputs))
@@ -125,7 +125,10 @@ LIKE_FIT = {
         added_losses, fit=TOKENS, loss=lambda: crossentropy(reduction="sum")
     ),
     "write cost, mask": case(
-        lambda: tokenwise(mask_zero=True, write_cost=0.5), PADDED
+        lambda: tokenwise(
+            mask_zero=True, regularizer=keras.regularizers.L1(0.5)
+        ),
+        PADDED,
     ),
     "a mean of each row": case(
         lambda: tokenwise(units=1),

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+from keras_titans.layers import NeuralMemory
 from keras_titans.models import TitansBackbone
 from keras_titans.models.mixers import MIXERS
 from keras_titans.models.sizes import SIZES
@@ -49,7 +50,11 @@ def test_what_the_paper_says():
 
 def test_overrides():
     backbone = TitansBackbone.from_size(
-        "titans_1m", "LMM", num_layers=1, intermediate_dim=8, chunk_size=4
+        "titans_1m",
+        "LMM",
+        NeuralMemory(chunk_size=4),
+        num_layers=1,
+        intermediate_dim=8,
     )
     assert backbone.num_layers == 1
     assert backbone.mixers == "LMM"

@@ -13,23 +13,25 @@ from keras_titans.layers import WindowedAttention
 from keras_titans.layers.token_order import RealTokensFirst
 from keras_titans.layers.token_order import TokensInPlace
 from keras_titans.models import StreamingModel
+from tests.helpers import ROUNDING
 from tests.helpers import close
 from tests.helpers import randomized
 from tests.helpers import to_numpy
+from tests.helpers import traced
 
 WIDTH = 8
 TOKENS = np.random.default_rng(0).integers(1, 20, (2, 23))
 
 
 def memory(**options):
-    return NeuralMemory(2, chunk_size=4, **options)
+    return NeuralMemory(2, 4, chunk_size=4, **options)
 
 
 def mixers():
     return [
         MemoryAsContext(2, segment_length=5, memory=memory()),
         WindowedAttention(2, window_size=3),
-        SlotMemory(2, num_slots=8),
+        SlotMemory(2, 8, 4),
     ]
 
 
@@ -124,8 +126,10 @@ def test_masked_pieces_equal_the_masked_whole():
 @pytest.mark.parametrize("mask_zero", [False, True])
 def test_padded_pieces_equal_pieces_and_few_lengths_are_seen(mask_zero):
     model = decoder(mask_zero)
-    plain = StreamingModel(model, return_surprise=True)
-    padded = StreamingModel(model, return_surprise=True, pad_to_multiple_of=8)
+    plain = StreamingModel(model, return_diagnostics=True)
+    padded = StreamingModel(
+        model, return_diagnostics=True, pad_to_multiple_of=8
+    )
     lengths = set()
     inside = padded.call
     padded.call = lambda x, **options: (
@@ -137,8 +141,8 @@ def test_padded_pieces_equal_pieces_and_few_lengths_are_seen(mask_zero):
         piece = TOKENS[:, start:stop]
         *want, want_states = plain((piece, want_states))
         *have, states = padded.predict((piece, states), verbose=0)
-        close(have, want, 1e-5)
-        close(states, want_states, 1e-5)
+        close(have, want, ROUNDING)
+        close(states, want_states, ROUNDING)
     assert 8 in lengths and lengths <= {8, 16, None}
     twin = StreamingModel.from_config(padded.get_config())
     assert twin.pad_to_multiple_of == 8
@@ -212,24 +216,26 @@ def test_weights_are_the_models():
     assert len(copy.weights) == len(model.weights)
 
 
-def test_surprises_by_layer_and_no_update():
+def test_diagnostics_by_layer_and_no_update():
     model = decoder()
     take = lambda piece: TOKENS[:, piece]
-    (_, surprises), _ = streamed(model, take, (9,), return_surprise=True)
-    assert sorted(surprises) == sorted(
+    (_, diagnostics), _ = streamed(model, take, (9,), return_diagnostics=True)
+    assert sorted(diagnostics) == sorted(
         layer.name
         for layer in model.layers
         if isinstance(layer, TitansBlock) and layer.mixer.has_memory
     )
-    for surprise in surprises.values():
+    for of_layer in diagnostics.values():
+        surprise = of_layer["surprise"]
         assert surprise.shape == (2, 23, 2) and np.all(surprise > 0)
 
     streaming = StreamingModel(model, update=False)
     start = streaming.get_initial_state(2)
-    _, states = streaming((TOKENS, start))
+    read = lambda model: traced(lambda x: model(x))((TOKENS, start))
+    _, states = read(streaming)
     slots = model.layers[-2].name
     close(states[slots]["memory"], start[slots]["memory"], 0.0)
-    _, states = StreamingModel(model)((TOKENS, start))
+    _, states = read(StreamingModel(model))
     moved = to_numpy(states[slots]["memory"] - start[slots]["memory"])
     assert np.abs(moved).max() > 1e-3
 
@@ -239,8 +245,8 @@ def test_states_that_the_model_returns_itself_stay():
     x = layers.Embedding(20, WIDTH)(tokens)
     layer = memory(return_state=True)
     x, state = layer(x)
-    x, surprise = memory()(x, return_surprise=True)
-    model = randomized(keras.Model(tokens, [x, surprise, state["memory"]]))
+    x, diagnostics = memory()(x, return_diagnostics=True)
+    model = randomized(keras.Model(tokens, [x, diagnostics, state["memory"]]))
     streaming = StreamingModel(model)
     start = streaming.get_initial_state(2)
     outputs, states = streaming((TOKENS, start))
@@ -249,7 +255,7 @@ def test_states_that_the_model_returns_itself_stay():
 
 
 def test_config_round_trip(tmp_path):
-    model = StreamingModel(decoder(), return_surprise=True, name="stream")
+    model = StreamingModel(decoder(), return_diagnostics=True, name="stream")
     path = tmp_path / "model.keras"
     model.save(path)
     again = keras.saving.load_model(path)

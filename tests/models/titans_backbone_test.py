@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from keras import tree
 
+from keras_titans.layers import NeuralMemory
 from keras_titans.models import TitansBackbone
 from keras_titans.models.mixers import MIXERS
 from tests.helpers import close
@@ -27,6 +28,10 @@ ONES = np.ones_like(IDS)
 every_mixer = pytest.mark.parametrize("mixers", MIXERS)
 
 
+def memory(**options):
+    return NeuralMemory(HEADS, WIDTH // HEADS, chunk_size=CHUNK, **options)
+
+
 def make(mixers="MAC", **options):
     options = {
         "vocabulary_size": VOCABULARY,
@@ -36,9 +41,10 @@ def make(mixers="MAC", **options):
         "intermediate_dim": 24,
         "mixers": mixers,
         "window_size": WINDOW,
-        "chunk_size": CHUNK,
         **options,
     }
+    if mixers != "attention":
+        options.setdefault("memory", memory())
     return randomized(TitansBackbone(**options), scale=0.05)
 
 
@@ -124,7 +130,10 @@ def test_a_mixer_for_each_layer():
     names = [block.mixer.name for block in backbone.transformer_layers]
     assert names == ["mac", "mag", "mal", "lmm", "attention"]
     state = backbone.get_initial_state(ROWS)
-    hidden, surprises, after = backbone.stream(IDS, state, return_surprise=True)
+    hidden, diagnostics, after = traced(
+        lambda ids, state: backbone.stream(ids, state, return_diagnostics=True)
+    )(IDS, state)
+    surprises = [of_block["surprise"] for of_block in diagnostics]
     close(hidden, whole(backbone, IDS), 1e-5)
     assert [s.shape for s in surprises] == [(ROWS, TOKENS, HEADS)] * 4
     assert all(np.all(to_numpy(s) > 0) for s in surprises)
@@ -168,7 +177,7 @@ def test_dropout_only_in_training():
 @pytest.mark.parametrize("tied", [False, True])
 def test_logits_start_at_unit_scale(tied):
     backbone = TitansBackbone(
-        500, 1, 2, 64, 96, tie_word_embeddings=tied, window_size=4, chunk_size=4
+        500, 1, 64, intermediate_dim=96, tie_word_embeddings=tied, window_size=4
     )
     hidden = whole(backbone, IDS)
     logits = to_numpy(backbone.token_embedding(hidden, reverse=True))
@@ -201,7 +210,8 @@ def test_bfloat16():
 
 @pytest.mark.parametrize("mixers", ["MAC", ["LMM", "MAL"]])
 def test_configuration_and_preset(mixers, tmp_path):
-    backbone = make(mixers, anchor="chunk", memory_depth=1, dropout=0.1)
+    pattern = memory(anchor="chunk", memory_depth=1)
+    backbone = make(mixers, memory=pattern, dropout=0.1)
     config = backbone.get_config()
     json.dumps(config)
     again = TitansBackbone.from_config(config)
@@ -219,7 +229,7 @@ def test_configuration_and_preset(mixers, tmp_path):
     "options, names",
     [
         ({"mixers": ["MAC"], "num_layers": 2}, "num_layers"),
-        ({"hidden_dim": 15}, "num_heads"),
+        ({"hidden_dim": 15}, "`hidden_dim`.*`num_heads`"),
     ],
 )
 def test_arguments_that_do_not_fit_each_other(options, names):
@@ -248,6 +258,7 @@ def test_every_large_matrix_is_laid_out(tied):
     for variable in backbone.variables:
         here = layout[variable.path]
         large = np.prod(variable.shape) >= WIDTH**2
+        large |= "initial_memory" in variable.path
         assert (here is not None) == large, variable.path
         if large:
             assert len(here.axes) == len(variable.shape)

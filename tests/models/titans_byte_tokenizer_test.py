@@ -56,7 +56,9 @@ def test_bad_arguments_are_named(call, names):
 
 def test_a_preset(tmp_path):
     tokenizer = TitansByteTokenizer(lowercase=True)
-    TitansBackbone(259, 1, 2, 4, 4).save_to_preset(str(tmp_path))
+    TitansBackbone(259, 1, 4, 2, 4, mixers="attention").save_to_preset(
+        str(tmp_path)
+    )
     tokenizer.save_to_preset(str(tmp_path))
     for cls in (TitansByteTokenizer, keras_hub.models.Tokenizer):
         again = cls.from_preset(str(tmp_path))

@@ -54,7 +54,9 @@ def test_a_preset(byte_pairs, tmp_path):
     else:
         tokenizer = TitansByteTokenizer()
     one = TitansCausalLMPreprocessor(tokenizer, sequence_length=9)
-    TitansBackbone(262, 1, 2, 4, 4).save_to_preset(str(tmp_path))
+    TitansBackbone(262, 1, 4, 2, 4, mixers="attention").save_to_preset(
+        str(tmp_path)
+    )
     one.save_to_preset(str(tmp_path))
     for cls in (
         TitansCausalLMPreprocessor,

@@ -9,6 +9,7 @@ import pytest
 from keras import ops
 from keras import tree
 
+from keras_titans.layers import NeuralMemory
 from keras_titans.models import TitansBackbone
 from keras_titans.models import TitansByteTokenizer
 from keras_titans.models import TitansCausalLM
@@ -36,15 +37,16 @@ def float64_where_asked_for():
 
 
 def make(mixers="MAC", vocabulary=VOCABULARY, preprocessor=None, **options):
+    if mixers != "attention":
+        options["memory"] = NeuralMemory(HEADS, 8, chunk_size=CHUNK)
     backbone = TitansBackbone(
         vocabulary,
         1 if isinstance(mixers, str) else len(mixers),
-        HEADS,
         WIDTH,
+        HEADS,
         24,
         mixers=mixers,
         window_size=WINDOW,
-        chunk_size=CHUNK,
         **options,
     )
     randomized(backbone, scale=0.05)
@@ -152,7 +154,7 @@ def test_every_sampler_can_be_greedy(model, greedy, sampler):
     assert have["padding_mask"].all()
 
 
-@pytest.mark.slow_on("tensorflow")
+@pytest.mark.slow_on("jax", "tensorflow")
 def test_beams_are_those_of_a_search_by_hand(model):
     beams, first = 4, 3
     model.compile(sampler=samplers.BeamSampler(num_beams=beams))

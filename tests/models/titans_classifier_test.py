@@ -5,6 +5,7 @@ import keras_hub
 import numpy as np
 import pytest
 
+from keras_titans.layers import NeuralMemory
 from keras_titans.models import TitansBackbone
 from keras_titans.models import TitansByteTokenizer
 from keras_titans.models import TitansClassifier
@@ -18,12 +19,15 @@ TEXTS = ["all is well", "all is lost", "well, well"]
 
 def backbone(**options):
     options = {"mixers": "LMM", "num_layers": 1, "hidden_dim": 8} | options
+    if options["mixers"] != "attention":
+        options["memory"] = NeuralMemory(
+            2, options["hidden_dim"] // 2, chunk_size=4
+        )
     return TitansBackbone(
         vocabulary_size=259,
         num_heads=2,
         intermediate_dim=16,
         window_size=4,
-        chunk_size=4,
         **options,
     )
 
@@ -115,6 +119,7 @@ def test_a_window_alone_does_not_see_them():
     close(model.predict(x, verbose=0), before, 1e-6)
 
 
+@pytest.mark.slow_on("tensorflow")
 def test_strings_and_presets(tmp_path):
     model = of_texts(pooling="mean", dropout=0.1, activation="softmax")
     model.fit(TEXTS, np.array([0, 1, 2]), batch_size=2, verbose=0)

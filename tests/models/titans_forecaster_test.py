@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+from keras_titans.layers import NeuralMemory
 from keras_titans.models import TitansForecaster
 from tests.helpers import close
 from tests.helpers import randomized
@@ -18,6 +19,8 @@ X = np.cumsum(X, axis=1)
 def forecaster(**options):
     options = {"hidden_dim": 8, "num_heads": 2, "patch_size": 4} | options
     options = {"window_size": 3, "linear_window": 10} | options
+    if options.get("mixers") != "attention":
+        options.setdefault("memory", NeuralMemory(2, 4))
     return TitansForecaster(HORIZON, CHANNELS, **options)
 
 
@@ -128,3 +131,8 @@ def test_inputs_of_another_shape_are_refused_and_cost_no_weights(shape):
             model.predict(np.zeros(shape, "float32"), verbose=0)
         assert str(shape).strip("()") in str(e.value)
     assert np.isfinite(model.predict(X, verbose=0)).all()
+
+
+def test_each_head_has_an_equal_share():
+    with pytest.raises(ValueError, match="`hidden_dim`.*`num_heads`"):
+        forecaster(hidden_dim=9, num_heads=2)

@@ -58,7 +58,9 @@ def test_pipelines_find_the_same_tokens(tokenizer):
 
 
 def test_a_preset(tokenizer, tmp_path):
-    TitansBackbone(270, 1, 2, 4, 4).save_to_preset(str(tmp_path))
+    TitansBackbone(270, 1, 4, 2, 4, mixers="attention").save_to_preset(
+        str(tmp_path)
+    )
     tokenizer.save_to_preset(str(tmp_path))
     for cls in (TitansTokenizer, keras_hub.models.Tokenizer):
         again = cls.from_preset(str(tmp_path))
@@ -78,3 +80,14 @@ def test_a_preset(tokenizer, tmp_path):
 def test_bad_arguments_are_named(texts, size, names):
     with pytest.raises(ValueError, match=names):
         TitansTokenizer.train(texts, size)
+
+
+@pytest.mark.parametrize("missing", ["vocabulary", "merges"])
+def test_a_missing_file_is_named(missing, tmp_path):
+    files = {name: tmp_path / name for name in ("vocabulary", "merges")}
+    for name, file in files.items():
+        if name != missing:
+            file.write_text("{}")
+    names = {name: str(file) for name, file in files.items()}
+    with pytest.raises(ValueError, match=f"`{missing}`.*file that exists"):
+        TitansTokenizer(**names)

@@ -44,8 +44,8 @@ def test_finite_first_and_back(kept, count):
     counts = None
     if count is not None:
         counts = ops.convert_to_tensor([count, 5], "int32")
-    (front, _), after, back = finite.finite_first(
-        [ops.convert_to_tensor(x), None],
+    (front,), after, back = finite.finite_first(
+        [ops.convert_to_tensor(x)],
         finite.Finite(missing, not tokens.all()),
         counts,
     )

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 
 from keras_titans.layers import MemoryAsContext
+from keras_titans.layers import NeuralMemory
 from keras_titans.models import MemorySnapshot
 from keras_titans.visualization import memory_difference
 
@@ -40,7 +41,8 @@ def test_memories_of_other_numbers_of_heads_stand_side_by_side():
 
 def test_only_what_is_remembered_counts():
     """Not the attention's cache, nor momentum, nor a segment's start."""
-    layer = MemoryAsContext(2, segment_length=4, return_state=True)
+    memory = NeuralMemory(2, 4, memory_depth=2)
+    layer = MemoryAsContext(2, 4, memory, return_state=True)
     x = keras.random.normal((1, 5, 8))
     layer.build(x.shape)
     start = layer.get_initial_state(1)

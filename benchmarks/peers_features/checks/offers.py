@@ -29,7 +29,7 @@ CONTRACTS = {
 
 
 def surprise(subject, _):
-    name = argument(subject, "surprise")
+    name = argument(subject, "surprise") or argument(subject, "diagnostics")
     if not name:
         return {"argument": None}
     x = vectors(LENGTH)

@@ -26,14 +26,15 @@ class KerasTitans(Subject):
 
         self.keras, self.package = keras, keras_titans
         keras.utils.set_random_seed(0)
+        self.memory_class = keras_titans.layers.NeuralMemory
         made = {name: self.causal_lm(name) for name in ("MAC", "MAG", "MAL")}
         self.models = {name: self.on_ids(made[name]) for name in made}
         self.language_model = made["MAC"]
-        self.memory_class = keras_titans.layers.NeuralMemory
         self.memory = self.made_memory(return_state=True)
 
     def made_memory(self, **option):
-        return self.memory_class(HEADS, chunk_size=CHUNK, **option)
+        shape = {"head_dim": WIDTH // HEADS, "chunk_size": CHUNK}
+        return self.memory_class(HEADS, **shape, **option)
 
     def causal_lm(self, mixers):
         models = self.package.models
@@ -44,8 +45,8 @@ class KerasTitans(Subject):
             hidden_dim=WIDTH,
             intermediate_dim=2 * WIDTH,
             mixers=mixers,
+            memory=self.made_memory(),
             window_size=CHUNK,
-            chunk_size=CHUNK,
         )
         model = models.TitansCausalLM(backbone)
         model.compile(sampler="greedy")
@@ -62,7 +63,7 @@ class KerasTitans(Subject):
         return self.array(y), state
 
     def surprise(self, x):
-        return self.memory(x, return_surprise=True)[1]
+        return self.memory(x, return_diagnostics=True)[1]["surprise"]
 
     def with_option(self, x, **option):
         return self.array(self.made_memory(**option)(x))
