@@ -148,7 +148,7 @@ ABLATIONS |= {
         ("LMM, wide and sparse, no momentum", WITHOUT_MOMENTUM),
     )
 }
-# As wide as the model: `NeuralMemory()` itself.
+# As wide as the model.
 ONE_HEAD = {"memory_heads": 1, "head_dim": 64}
 ABLATIONS |= {
     "LMM, one wide head": Variant("LMM", DEFAULT | ONE_HEAD, "LMM"),
