@@ -23,17 +23,14 @@ from keras import ops
 
 from keras_titans.memory import MLPMemory
 from keras_titans.memory import SquaredError
-from keras_titans.memory import UpdateRule
-from keras_titans.ops import decay as decays
-from keras_titans.ops import parallel_memory
-from keras_titans.ops.chunk import Memory
-from keras_titans.ops.chunk import Shared
+from keras_titans.memory import Titans
 from keras_titans.ops.recipe import Recipe
-from keras_titans.ops.sequence import Tokens
-from keras_titans.ops.sequence import from_chunks
+from keras_titans.ops.recipe import Shared
+from keras_titans.ops.recipe import Tokens
+from keras_titans.ops.sequence import fresh_memory
 from keras_titans.ops.sequence import memorize
-from keras_titans.ops.sequence import to_chunks
 
+RULE = Titans()
 HEADS, DIM, LENGTH = 4, 64, 2048
 ENGINE = keras.backend.backend()
 
@@ -43,47 +40,26 @@ def arguments():
     shape = (1, LENGTH, HEADS)
     unit = lambda x: x / np.linalg.norm(x, axis=-1, keepdims=True)
     draw = lambda: rng.normal(size=(*shape, DIM))
-    eta, alpha = rng.uniform(0.05, 0.5, shape), rng.uniform(0, 0.01, shape)
-    arrays = [
-        unit(draw()),
-        unit(draw()),
-        draw(),
-        rng.uniform(0.0, 0.3, shape),
-        np.log(eta),
-        np.log(1 - alpha),
-        0.1 * rng.normal(size=(HEADS, DIM, DIM)),
+    # Each gate's logits lie around the value that it starts from.
+    logits = [
+        rng.normal(size=shape) + gate.initial_logits(HEADS)
+        for gate in RULE.gates.values()
     ]
+    initial = 0.1 * rng.normal(size=(HEADS, DIM, DIM))
+    arrays = [unit(draw()), unit(draw()), draw(), *logits, initial]
     return [ops.convert_to_tensor(x, "float32") for x in arrays]
 
 
-def loop(chunk, remat):
-    recipe = Recipe(MLPMemory(1), SquaredError(), UpdateRule(), "token", chunk)
+def form(chunk, **options):
+    recipe = Recipe(MLPMemory(1), SquaredError(), RULE, "token", chunk)
 
-    def run(*arguments):
-        *tokens, initial = arguments
-        start = Memory([initial[None]], [0.0 * initial[None]], ())
+    def run(query, key, value, *others):
+        *logits, initial = others
+        logits = dict(zip(RULE.gates, logits, strict=True))
+        start = fresh_memory([initial], 1, RULE, anchor=False)
+        tokens = Tokens(query, key, value, logits)
         shared = Shared([], [initial])
-        return memorize(Tokens(*tokens), start, shared, recipe, remat=remat)[0]
-
-    return run
-
-
-def parallel(chunk):
-    def run(*arguments):
-        *tokens, initial = arguments
-        query, key, value, *gates = (to_chunks(x, chunk) for x in tokens)
-        mask = ops.ones((LENGTH // chunk, 1, 1, chunk))
-        after = decays.chunk_decay(*gates, mask)
-        read, _, _ = parallel_memory.memorize_chunks(
-            query,
-            key,
-            value,
-            parallel_memory.Coefficients(after, decays.before(after), after),
-            parallel_memory.Start(initial[None], 0.0 * initial[None], ()),
-            slope=2.0,
-            initial=initial,
-        )
-        return from_chunks(read)
+        return memorize(tokens, start, shared, recipe, **options)[0]
 
     return run
 
@@ -143,9 +119,11 @@ def main():
     given = arguments()
     for chunk in options.chunks:
         forms = {
-            "loop": calls(loop(chunk, False), given),
-            "loop, remat": calls(loop(chunk, True), given),
-            "parallel": calls(parallel(chunk), given),
+            "loop": calls(form(chunk, parallel=False), given),
+            "loop, remat": calls(
+                form(chunk, parallel=False, remat=True), given
+            ),
+            "parallel": calls(form(chunk, parallel=True), given),
         }
         for i, mode in enumerate(("forward", "train")):
             found = medians({k: f[i] for k, f in forms.items()}, options.turns)
