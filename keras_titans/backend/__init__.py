@@ -67,10 +67,10 @@ else:
 # compile the loop's checkpoints. Keras asks each layer before it compiles.
 SUPPORTS_JIT = keras.backend.backend() != "torch"
 
-# Whether a matrix memory is computed for all chunks at once, or chunk by chunk
-# (`python -m benchmarks.linear_scan` compares them on a CPU). At once there
-# are few calls of large products, which is what eager PyTorch needs. Compiled
-# on a CPU, a chunk's arrays stay in the cache, and its loop is faster.
+# Whether a matrix memory is computed for all chunks at once, or chunk by chunk.
+# `python -m benchmarks.linear_scan` compares the two: on a CPU the first is
+# faster on PyTorch, the second on JAX and TensorFlow. No other device has been
+# measured.
 PARALLEL_MATRIX = keras.backend.backend() == "torch"
 
 __all__ = [
